@@ -1,0 +1,1 @@
+"""Runs as plain Python: each file has `get_config(variant)`."""

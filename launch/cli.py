@@ -1,0 +1,111 @@
+"""What every launcher shares: flags, logging, multi-host set-up, readable errors."""
+
+import dataclasses
+import difflib
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import jax
+from absl import app, flags, logging
+from etils import epath
+from ml_collections import config_flags
+
+from radit_jax.config import Config
+from radit_jax.workdir import Workdir
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    lock_config=True,
+    help_string="A file of configs/, e.g. configs/quickstart.py or …:smoke.",
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder (or gs://…) of this run's artifacts."
+)
+OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace artifacts of another config in the workdir."
+)
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the other hosts of a pod with jax.distributed."
+)
+
+
+def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
+    """Makes a stage's `run` the program: parse, validate, log, run."""
+
+    def main(argv: Sequence[str]) -> None:
+        refuse_arguments(argv)
+        config, workdir = prepare()
+        run(config, workdir, OVERWRITE.value)
+
+    run_main(main)
+
+
+def prepare() -> tuple[Config, Workdir]:
+    """The checked config and the workdir, which then remembers the config."""
+    if not CONFIG.value or not WORKDIR.value:
+        raise app.UsageError("give --config=configs/….py and --workdir=FOLDER.")
+    if DISTRIBUTED.value:
+        jax.distributed.initialize()
+    config, path = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
+    config.validate()
+    logging.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind)
+    if jax.process_index() == 0:
+        path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(dataclasses.asdict(config), indent=1)
+        (path / "config.json").write_text(text)
+    return config, Workdir(path)
+
+
+def refuse_arguments(argv: Sequence[str]) -> None:
+    """Raises on words that are no flags: a mistyped flag would be ignored."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument(s) {argv[1:]}; flags start with --.")
+
+
+def run_main(main: Callable[[Sequence[str]], None]) -> None:
+    """`app.run`, with the user's mistakes told in a line rather than a traceback."""
+
+    def quiet_main(argv: Sequence[str]) -> None:
+        logging.get_absl_handler().setFormatter(None)
+        try:
+            main(argv)
+        except KeyboardInterrupt:
+            fail("interrupted; run the same command again: it resumes.")
+        except app.UsageError:
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
+            logging.debug("%s", traceback.format_exc())
+            fail(f"{error}\n(--verbosity=1 shows where it was raised.)")
+
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    try:
+        app.run(quiet_main)
+    except KeyError as error:
+        fail(_unknown_field(str(error)))
+
+
+def fail(message: str) -> None:
+    """Prints an error and ends the program with status 1."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _unknown_field(message: str) -> str:
+    """config_flags' own message names neither the flag nor the fields there are."""
+    names = [
+        f"--config.{section.name}.{field.name}"
+        for section in dataclasses.fields(Config)
+        for field in dataclasses.fields(section.default_factory)
+    ]
+    given = [a.split("=")[0] for a in sys.argv if a.startswith("--config.")]
+    unknown = [name for name in given if name not in names]
+    if not unknown:
+        return message
+    close = difflib.get_close_matches(unknown[0], names, n=3, cutoff=0.4)
+    return (
+        f"{unknown[0]} is not a field of the config; the nearest are "
+        f"{', '.join(close) or ', '.join(names)}. radit_jax/config.py lists all."
+    )

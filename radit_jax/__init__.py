@@ -1,0 +1,3 @@
+"""RA-DIT (Retrieval-Augmented Dual Instruction Tuning) in JAX."""
+
+__version__ = "0.1.0"

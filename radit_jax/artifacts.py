@@ -1,0 +1,289 @@
+"""Artifacts: the folders that stages write, each whole or not there at all.
+
+An artifact is a folder with a `manifest.json`, written last: without it the folder
+is unfinished. `started.json`, written first, says what is being made, so that a
+killed run finds its own shards again and another run's shards are refused. Every
+file is written aside under `.tmp` and renamed. A manifest names the config and the
+hashes of the input manifests; a stage whose manifest matches is skipped.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import functools
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+import radit_jax
+
+_MANIFEST = "manifest.json"
+_STARTED = "started.json"
+_HASHED_WHOLE_BYTES = 64 * 2**20
+
+
+class ArtifactError(ValueError):
+    """An artifact that is missing, unfinished, or of another config."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Artifact:
+    """A finished artifact."""
+
+    path: epath.Path
+    manifest: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Of the manifest file: what a later stage records as its input."""
+        return hashlib.sha256((self.path / _MANIFEST).read_bytes()).hexdigest()
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the stage counted."""
+        return self.manifest["counts"]
+
+
+def find(path: epath.PathLike) -> Artifact | None:
+    """The finished artifact at `path`, or None."""
+    file = epath.Path(path) / _MANIFEST
+    if not file.exists():
+        return None
+    return Artifact(file.parent, json.loads(file.read_text()))
+
+
+def load(path: epath.PathLike, stage: str) -> Artifact:
+    """The finished artifact at `path`, which `stage` writes.
+
+    Raises:
+      ArtifactError: where there is none, or another stage's.
+    """
+    artifact = find(path)
+    if artifact is None:
+        state = "is unfinished" if epath.Path(path).exists() else "does not exist"
+        raise ArtifactError(
+            f"{path} {state}; run `python -m launch.{stage}` with this config and "
+            "workdir first, or `python -m launch.run_pipeline` for all stages."
+        )
+    if artifact.manifest["stage"] != stage:
+        raise ArtifactError(
+            f"{path} was written by stage {artifact.manifest['stage']!r}, not by "
+            f"{stage!r}; name another --workdir."
+        )
+    return artifact
+
+
+class Draft:
+    """An artifact in the making: `file` writes its files, `counts` goes with it."""
+
+    def __init__(self, path: epath.Path):
+        """Args: path: the artifact's folder."""
+        self.path = path
+        self.counts: dict[str, Any] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this artifact was finished, now or by a killed run."""
+        return (self.path / name).exists()
+
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[epath.Path]:
+        """Gives a path to write to; renames it to `name` when the block ends well."""
+        aside = self.path / f"{name}.tmp"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        if aside.is_dir():
+            aside.rmtree()
+        yield aside
+        aside.rename(self.path / name)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes one JSON file, once in a multi-process job."""
+        if not is_main_process():
+            return
+        with self.file(name) as path:
+            path.write_text(json.dumps(value, indent=1, ensure_ascii=False))
+
+    def write_lines(self, name: str, records: list[dict[str, Any]]) -> None:
+        """Writes JSON lines, once in a multi-process job."""
+        if not is_main_process():
+            return
+        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+        with self.file(name) as path:
+            path.write_text(text)
+
+
+@contextlib.contextmanager
+def writing(
+    path: epath.PathLike,
+    stage: str,
+    config: dict[str, Any],
+    inputs: dict[str, str],
+    overwrite: bool = False,
+) -> Iterator[Draft | None]:
+    """Opens an artifact for writing; yields None where it is already finished.
+
+    In a multi-process job every process enters and leaves the block together;
+    process 0 writes the manifest once all have left it.
+
+    Args:
+      path: the artifact's folder.
+      stage: the stage that writes it.
+      config: the config sections that its content depends on.
+      inputs: name → hash of each input.
+      overwrite: whether to delete what another config or input left there.
+
+    Yields:
+      A `Draft` to fill, or None: there is nothing to do.
+
+    Raises:
+      ArtifactError: the folder holds the work of another config or input.
+      OSError: the disk is full; what is finished stays, and a new run resumes.
+    """
+    path = epath.Path(path)
+    identity = {"stage": stage, "config": config, "inputs": inputs}
+    identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
+    if _is_finished(path, identity, overwrite):
+        logging.info("%s is up to date: skipped.", path)
+        yield None
+        return
+    _start(path, identity)
+    draft, begin = Draft(path), time.monotonic()
+    try:
+        yield draft
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk of {path} is full; nothing half-written counts. Free some "
+                "space and run the same command again: it resumes.",
+            ) from error
+        raise
+    _finish(draft, identity, time.monotonic() - begin)
+
+
+def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
+    """Whether `path` holds just this artifact; clears or refuses anything else."""
+    for name in (_MANIFEST, _STARTED):
+        file = path / name
+        if not file.exists():
+            continue
+        found = json.loads(file.read_text())
+        changes = _differences({key: found[key] for key in identity}, identity)
+        if not changes:
+            return name == _MANIFEST
+        if not overwrite:
+            raise ArtifactError(
+                f"{path} was made by another config or from other inputs: "
+                f"{'; '.join(changes)}. Give another --workdir, or --overwrite to "
+                "make it, and what follows from it, again."
+            )
+        multihost_utils.sync_global_devices(f"overwrite {path}")
+        if jax.process_index() == 0:
+            path.rmtree()
+        break
+    return False
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [
+            change
+            for key in keys
+            for change in _differences(
+                old.get(key), new.get(key), f"{name}.{key}".lstrip(".")
+            )
+        ]
+    return [] if old == new else [f"{name} was {old!r} and is now {new!r}"]
+
+
+def _start(path: epath.Path, identity: dict) -> None:
+    multihost_utils.sync_global_devices(f"start {path}")
+    if jax.process_index() == 0:
+        path.mkdir(parents=True, exist_ok=True)
+        aside = path / f"{_STARTED}.tmp"
+        aside.write_text(json.dumps(identity, indent=1))
+        aside.rename(path / _STARTED)
+    multihost_utils.sync_global_devices(f"started {path}")
+
+
+def _finish(draft: Draft, identity: dict, seconds: float) -> None:
+    multihost_utils.sync_global_devices(f"finish {draft.path}")
+    if jax.process_index() == 0:
+        draft.write_json(
+            _MANIFEST,
+            identity
+            | {
+                "counts": draft.counts,
+                "package_version": radit_jax.__version__,
+                "git_commit": git_commit(),
+                "created": datetime.datetime.now(datetime.UTC).isoformat(),
+                "seconds": round(seconds, 3),  # of the run that finished it
+            },
+        )
+    multihost_utils.sync_global_devices(f"finished {draft.path}")
+
+
+@functools.cache
+def git_commit() -> str:
+    """The commit of the code that runs, "-dirty" if changed; "" outside a checkout."""
+    folder = epath.Path(radit_jax.__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return described.stdout.strip()
+
+
+def hash_files(path: epath.PathLike) -> str:
+    """A hash of a file, or of all files under a folder, by name and content.
+
+    A file above 64 MiB counts by its size and its first and last MiB, so that a
+    65B checkpoint is hashed in milliseconds.
+    """
+    path = epath.Path(path).expanduser()
+    digest = hashlib.sha256()
+    for file in _files(path):
+        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        size = file.stat().length
+        digest.update(f"{name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            if size <= _HASHED_WHOLE_BYTES:
+                digest.update(stream.read())
+            else:
+                digest.update(stream.read(2**20))
+                stream.seek(size - 2**20)
+                digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def _files(path: epath.Path) -> Iterator[epath.Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for child in sorted(path.iterdir()):
+        yield from _files(child)
+
+
+def read_lines(path: epath.PathLike) -> list[dict[str, Any]]:
+    """Reads JSON lines that `Draft.write_lines` wrote."""
+    return [json.loads(line) for line in epath.Path(path).read_text().splitlines()]
+
+
+def is_main_process() -> bool:
+    """Whether this process writes what the whole job writes once."""
+    return jax.process_index() == 0

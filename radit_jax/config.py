@@ -1,0 +1,357 @@
+"""One slotted dataclass a stage; `Config.validate` is called once, by the launcher.
+
+A path is anything `etils.epath` opens: a local path, or `gs://…` on a pod.
+"""
+
+import dataclasses
+from typing import Any
+
+from etils import epath
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work: the facts, the values and the remedies."""
+
+
+@dataclasses.dataclass(slots=True)
+class CorpusConfig:
+    """Stage 1, `chunk_corpus`."""
+
+    documents: str = ""  # .jsonl, .txt or .md file, or a folder of them
+    id_field: str = "id"  # JSON field with the document's id; absent: file and line
+    title_field: str = "title"  # JSON field with the title; may be absent
+    text_field: str = "text"  # JSON field with the text; must be there
+    max_chunk_words: int = 200  # a chunk has fewer words than this (paper §5)
+
+
+@dataclasses.dataclass(slots=True)
+class InstructionsConfig:
+    """The questions: JSON lines with `question`, `answers`, optional `positives`."""
+
+    train: str = ""  # questions to learn from
+    dev: str = ""  # questions to report on; never trained on, never selected on
+    max_train: int = 0  # keep this many train questions; 0 keeps all
+    max_dev: int = 0  # keep this many dev questions; 0 keeps all
+    validation_fraction: float = 0.1  # of train, by document: selects checkpoints
+    corpus_queries: int = 0  # chunks cut into (first, last) tokens for R-ft (paper §4)
+    corpus_query_tokens: int = 50  # LM tokens of each of the two ends
+    seed: int = 0  # of the subsets and of the validation split
+
+
+@dataclasses.dataclass(slots=True)
+class LMConfig:
+    """The base language model."""
+
+    path: str = ""  # a Hugging Face directory, or a .gguf file
+    max_tokens: int = 1024  # prompt and answer; longer: the chunk is cut, and counted
+    compute_dtype: str = "float32"  # of matrix products' inputs: float32 or bfloat16
+
+
+@dataclasses.dataclass(slots=True)
+class EncoderConfig:
+    """The base dual encoder: two towers, never shared."""
+
+    query_path: str = ""  # a Hugging Face directory
+    passage_path: str = ""  # likewise; may be the same directory
+    pooling: str = "cls"  # "cls" (DRAGON+) or "mean"
+    normalize: bool = False  # L2-normalise embeddings
+    query_prefix: str = ""  # e.g. "query: " for E5
+    passage_prefix: str = ""  # e.g. "passage: " for E5
+    max_query_tokens: int = 64
+    max_passage_tokens: int = 256
+    temperature: float = 1.0  # p_R = softmax(s / temperature); the paper has none
+    compute_dtype: str = "float32"  # of matrix products' inputs: float32 or bfloat16
+
+
+@dataclasses.dataclass(slots=True)
+class EmbedConfig:
+    """Stage 2, `embed_corpus`."""
+
+    batch_size: int = 64  # passages
+    shard_size: int = 1024  # passages a file: what a killed run repeats at most
+    dtype: str = "float32"  # of the stored matrix: float32 or float16
+
+
+@dataclasses.dataclass(slots=True)
+class IndexConfig:
+    """Stage 3, `build_index`."""
+
+    kind: str = "auto"  # "exact", "scann", or "auto": scann where it pays
+    exact_below: int = 4096  # "auto" takes the exact index under this many chunks
+    target_recall: float = 0.95  # of scann against exact at `recall_at`; under: error
+    recall_at: int = 10  # chunks
+    recall_queries: int = 256  # corpus rows used as queries to measure it
+    seed: int = 0  # of the row sample
+
+
+@dataclasses.dataclass(slots=True)
+class RetrieveConfig:
+    """Stage 4, `retrieve`."""
+
+    query_tower: str = "base"  # "base", or "tuned": finetune_retriever's
+    num_chunks: int = 10  # k (paper §1)
+    splits: tuple[str, ...] = ("train", "validation", "dev", "corpus")
+    batch_size: int = 64  # queries
+
+
+@dataclasses.dataclass(slots=True)
+class ExamplesConfig:
+    """Stage 5, `build_examples`."""
+
+    kind: str = "ra_it"  # "ra_it": with Background; "it": plain instruction tuning
+    num_chunks: int = 3  # each is an example of its own (paper §1)
+    row_tokens: int = 2048  # length of a packed row (paper §3)
+    seed: int = 0  # of the template markers
+
+
+@dataclasses.dataclass(slots=True)
+class LMTrainingConfig:
+    """Stage 6, `finetune_lm` (paper §3)."""
+
+    examples: str = "ra_it"  # which stage-5 output; also the tuned LM's name
+    peak_learning_rate: float = 1e-5
+    end_learning_rate: float = 1e-7
+    warmup_steps: int = 200
+    num_steps: int = 500
+    batch_rows: int = 64  # packed rows a step
+    it_batch_rows: int = 64  # likewise for "it", whose examples are shorter
+    accumulation_steps: int = 1  # micro-batches a step; divides batch_rows
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    remat: bool = True  # recompute layer activations in the backward pass
+    checkpoint_every: int = 100  # steps
+    validate_every: int = 100  # steps: validation loss, best checkpoint kept
+    fsdp: int = 1  # devices that share one copy of parameters and optimizer
+    tensor: int = 1  # devices that share each matrix product
+    seed: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class ScoringConfig:
+    """Stage 7, `score_chunks`."""
+
+    lm: str = "base"  # "base" (the paper), or a tuned LM's name
+    num_chunks: int = 10  # of the retrieved, best first
+    splits: tuple[str, ...] = ("train", "corpus")
+    batch_size: int = 16  # prompts
+    shard_size: int = 64  # questions a file: what a killed run repeats at most
+
+
+@dataclasses.dataclass(slots=True)
+class RetrieverTrainingConfig:
+    """Stage 8, `finetune_retriever` (paper §1, §4)."""
+
+    score: str = "mean_log_likelihood"  # form of score_LM; see ops.likelihood
+    lm_temperature: float = 0.01  # τ of Eq. 4
+    direction: str = "forward"  # KL(p_R || p_LSR), the paper; "reverse": the other
+    corpus_weight: float = 0.95  # share of corpus data in a batch (paper §4)
+    peak_learning_rate: float = 1e-5
+    warmup_steps: int = 1237
+    num_steps: int = 10_000
+    batch_size: int = 512  # queries a step
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    checkpoint_every: int = 500  # steps
+    validate_every: int = 500  # steps: validation MRR, best checkpoint kept
+    seed: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class PredictConfig:
+    """Stage 9, `predict`."""
+
+    lm: str = "base"  # "base", or a tuned LM's name
+    retrievers: tuple[str, ...] = ("none", "base")  # of "none", "base", "tuned"
+    num_chunks: int = 10  # k (paper §1)
+    max_answer_tokens: int = 16
+    batch_size: int = 16  # prompts decoded together
+    shard_size: int = 64  # questions a file: what a killed run repeats at most
+
+
+@dataclasses.dataclass(slots=True)
+class EvaluationConfig:
+    """Stage 10, `evaluate`."""
+
+    num_bootstrap: int = 2000  # resamples behind the 95 % intervals
+    num_shown: int = 8  # questions drawn in full in the report
+    seed: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Config:
+    """A whole run."""
+
+    corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
+    instructions: InstructionsConfig = dataclasses.field(
+        default_factory=InstructionsConfig
+    )
+    lm: LMConfig = dataclasses.field(default_factory=LMConfig)
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    embed: EmbedConfig = dataclasses.field(default_factory=EmbedConfig)
+    index: IndexConfig = dataclasses.field(default_factory=IndexConfig)
+    retrieve: RetrieveConfig = dataclasses.field(default_factory=RetrieveConfig)
+    examples: ExamplesConfig = dataclasses.field(default_factory=ExamplesConfig)
+    lm_training: LMTrainingConfig = dataclasses.field(default_factory=LMTrainingConfig)
+    scoring: ScoringConfig = dataclasses.field(default_factory=ScoringConfig)
+    retriever_training: RetrieverTrainingConfig = dataclasses.field(
+        default_factory=RetrieverTrainingConfig
+    )
+    predict: PredictConfig = dataclasses.field(default_factory=PredictConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    def validate(self) -> None:
+        """Checks every field and every named path.
+
+        Raises:
+          ConfigError: with all problems found, each with its value and remedy.
+        """
+        problems = [*_choice_problems(self), *_number_problems(self)]
+        problems += [*_relation_problems(self), *_path_problems(self)]
+        if problems:
+            raise ConfigError(
+                f"the config has {len(problems)} problem(s):\n"
+                + "\n".join(f"  - {problem}" for problem in problems)
+            )
+
+    def section(self, *names: str) -> dict[str, Any]:
+        """The named sections for a manifest, as nested dicts, less the paths.
+
+        A manifest records the hash of what a path holds, so that a moved folder is
+        no other run.
+        """
+        return {
+            name: {
+                key: value
+                for key, value in dataclasses.asdict(getattr(self, name)).items()
+                if f"{name}.{key}" not in _REQUIRED_PATHS
+            }
+            for name in names
+        }
+
+
+_CHOICES = {
+    "lm.compute_dtype": ("float32", "bfloat16"),
+    "encoder.compute_dtype": ("float32", "bfloat16"),
+    "encoder.pooling": ("cls", "mean"),
+    "embed.dtype": ("float32", "float16"),
+    "index.kind": ("auto", "exact", "scann"),
+    "retrieve.query_tower": ("base", "tuned"),
+    "examples.kind": ("ra_it", "it"),
+    "lm_training.examples": ("ra_it", "it"),
+    "scoring.lm": ("base", "ra_it", "it"),
+    "predict.lm": ("base", "ra_it", "it"),
+    "retriever_training.score": (
+        "mean_log_likelihood",
+        "log_likelihood",
+        "likelihood",
+        "mean_likelihood",
+    ),
+    "retriever_training.direction": ("forward", "reverse"),
+}
+_ELEMENT_CHOICES = {
+    "retrieve.splits": ("train", "validation", "dev", "corpus"),
+    "scoring.splits": ("train", "corpus"),
+    "predict.retrievers": ("none", "base", "tuned"),
+}
+_MAY_BE_ZERO = (
+    "instructions.max_train",
+    "instructions.max_dev",
+    "instructions.corpus_queries",
+    "index.exact_below",
+    "evaluation.num_shown",
+    "seed",
+    "warmup_steps",
+    "end_learning_rate",
+    "weight_decay",
+)
+_FRACTIONS = (
+    "instructions.validation_fraction",
+    "retriever_training.corpus_weight",
+    "index.target_recall",
+)
+_REQUIRED_PATHS = (
+    "corpus.documents",
+    "instructions.train",
+    "instructions.dev",
+    "lm.path",
+    "encoder.query_path",
+    "encoder.passage_path",
+)
+
+
+def _fields(config: Config) -> dict[str, Any]:
+    return {
+        f"{section.name}.{field.name}": getattr(
+            getattr(config, section.name), field.name
+        )
+        for section in dataclasses.fields(config)
+        for field in dataclasses.fields(getattr(config, section.name))
+    }
+
+
+def _choice_problems(config: Config):
+    values = _fields(config)
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            yield f"--config.{name} is {values[name]!r}; choose one of {choices}."
+    for name, choices in _ELEMENT_CHOICES.items():
+        value = values[name]
+        unknown = [element for element in value if element not in choices]
+        if unknown or not value or isinstance(value, str):
+            yield f"--config.{name} is {value!r}; give a tuple of some of {choices}."
+
+
+def _number_problems(config: Config):
+    for name, value in _fields(config).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if name in _FRACTIONS:
+            if not 0 <= value <= 1:
+                yield f"--config.{name} is {value}; give a share from 0 to 1."
+        elif name in _MAY_BE_ZERO or name.split(".")[1] in _MAY_BE_ZERO:
+            if value < 0:
+                yield f"--config.{name} is {value}; give 0 or more."
+        elif value <= 0:
+            yield f"--config.{name} is {value}; give a number above 0."
+
+
+def _relation_problems(config: Config):
+    training, scoring = config.lm_training, config.scoring
+    for name in ("batch_rows", "it_batch_rows"):
+        if getattr(training, name) % training.accumulation_steps:
+            yield (
+                f"--config.lm_training.{name}={getattr(training, name)} is not "
+                f"divisible by accumulation_steps={training.accumulation_steps}; "
+                "change one."
+            )
+    for name, value in (
+        ("examples.num_chunks", config.examples.num_chunks),
+        ("scoring.num_chunks", scoring.num_chunks),
+        ("predict.num_chunks", config.predict.num_chunks),
+    ):
+        if value > config.retrieve.num_chunks:
+            yield (
+                f"--config.{name} is {value}, but only "
+                f"--config.retrieve.num_chunks={config.retrieve.num_chunks} are "
+                "retrieved; raise that or lower this."
+            )
+    if config.predict.max_answer_tokens >= config.lm.max_tokens:
+        yield (
+            f"--config.predict.max_answer_tokens={config.predict.max_answer_tokens} "
+            f"leaves no room for a prompt in lm.max_tokens={config.lm.max_tokens}."
+        )
+    if config.examples.row_tokens < config.lm.max_tokens:
+        yield (
+            f"--config.examples.row_tokens={config.examples.row_tokens} is shorter "
+            f"than an example may be (lm.max_tokens={config.lm.max_tokens}); raise it."
+        )
+
+
+def _path_problems(config: Config):
+    values = _fields(config)
+    for name in _REQUIRED_PATHS:
+        path = values[name]
+        if not path:
+            yield f"--config.{name} is not set; name a file or folder."
+        elif not epath.Path(path).expanduser().exists():
+            yield f"--config.{name}={path} does not exist; check the path."

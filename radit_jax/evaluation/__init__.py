@@ -1,0 +1,1 @@
+"""What came out: scores with intervals, a table for the terminal, and the report."""

@@ -1,0 +1,98 @@
+"""A decoder held for inference: parameters on their devices, batches beside them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Int
+
+from radit_jax.models.decoder import Decoder
+from radit_jax.training import mesh as mesh_lib
+
+Tokens = Sequence[int]
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The least positive multiple of `multiple` that is not below `number`."""
+    return max(1, -(-number // multiple)) * multiple
+
+
+def right_pad(
+    rows: Sequence[Tokens], num_rows: int, num_tokens: int
+) -> Int[np.ndarray, "b l"]:
+    """Rows of token ids as one array, zeros after each row and below the last."""
+    padded = np.zeros((num_rows, num_tokens), np.int32)
+    for row, tokens in zip(padded, rows, strict=False):
+        row[: len(tokens)] = tokens
+    return padded
+
+
+class PlacedDecoder:
+    """Splits a decoder, places its parameters, and compiles functions of it.
+
+    Args:
+      decoder: the language model; its parameters are shared, not copied, where they
+        already lie as the mesh wants them.
+      mesh: parameters are spread over it as `training.mesh` says, batches by row;
+        None: the default device.
+    """
+
+    def __init__(self, decoder: Decoder, mesh: Mesh | None = None):
+        self.config = decoder.config
+        self.mesh = mesh
+        self.num_traces = 0  # shapes seen so far, over all compiled functions
+        self._graphdef, params = nnx.split(decoder)
+        if mesh is not None:
+            params = jax.device_put(params, mesh_lib.param_shardings(params, mesh))
+        self._params = params
+
+    def compile(self, function: Callable, donate: str | None = None) -> Callable:
+        """`function(decoder, **arrays) -> (results, kept)`, compiled once a shape.
+
+        Every host can read the results; what is kept stays where it was computed.
+
+        Args:
+          function: pure.
+          donate: name of the one argument that is used up.
+        """
+
+        def run(params: Any, donated: Any, arrays: dict[str, Any]) -> Any:
+            self.num_traces += 1
+            arrays = arrays if donate is None else arrays | {donate: donated}
+            decoder = nnx.merge(self._graphdef, params)
+            results, kept = function(decoder, **arrays)
+            if self.mesh is not None:
+                everywhere = mesh_lib.replicated(self.mesh)
+                results = jax.lax.with_sharding_constraint(results, everywhere)
+            return results, kept
+
+        jitted = jax.jit(run, donate_argnums=1)
+
+        def call(**arrays: Any) -> Any:
+            donated = None if donate is None else arrays.pop(donate)
+            return jitted(self._params, donated, arrays)
+
+        return call
+
+    def put(self, batch: Any) -> Any:
+        """Places NumPy arrays with a leading row axis."""
+        if self.mesh is None:
+            return jax.device_put(batch)
+        return mesh_lib.put_batch(batch, self.mesh)
+
+    def check_positions(self, num_tokens: int, what: str) -> None:
+        """Refuses a sequence that is longer than the model's positions.
+
+        Raises:
+          ValueError: with both lengths and the remedy.
+        """
+        limit = self.config.max_positions
+        if num_tokens > limit:
+            raise ValueError(
+                f"{what} takes {num_tokens} tokens, but the model has {limit} "
+                "positions. Lower --config.lm.max_tokens, or use a model with a "
+                "longer context."
+            )

@@ -1,0 +1,1 @@
+"""Instruction data: questions from corpus text, and examples packed into batches."""

@@ -1,0 +1,1 @@
+"""Decoder and encoder networks, and the files that they are read from."""

@@ -1,0 +1,211 @@
+"""Building blocks: matrix products, norms, rotary positions and attention.
+
+A block's parameters carry a leading `layers` axis and hold every layer at once; its
+`__call__` runs on one layer's slice, as `jax.lax.scan` hands it over. Parameters,
+norms and the residual stream are float32; the inputs of matrix products are cast to
+`dtype`, and products are accumulated and returned in float32.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+# Finite, so that a row that may attend to nothing (padding) yields a mean, not a NaN.
+_MASKED = -1e30
+
+Sizes = tuple[tuple[str | None, int], ...]  # (logical axis, size) of each dimension
+Rope = tuple[Float[Array, "b l half"], Float[Array, "b l half"]]  # cosines, sines
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RopeScaling:
+    """How rotary frequencies are stretched beyond the pre-training context."""
+
+    kind: str  # "linear" or "llama3"
+    factor: float
+    low_frequency_factor: float = 1.0  # llama3 only, as are the next two
+    high_frequency_factor: float = 4.0
+    original_max_positions: int = 8192
+
+
+def parameter(rngs: nnx.Rngs, sizes: Sizes, fill: float | None = None) -> nnx.Param:
+    """A float32 parameter that names its logical axes; N(0, 0.02²) unless filled."""
+    axes, shape = zip(*sizes, strict=True)
+    if fill is not None:
+        return nnx.Param(jnp.full(shape, fill, jnp.float32), axes=axes)
+    value = 0.02 * jax.random.normal(rngs.params(), shape, jnp.float32)
+    return nnx.Param(value, axes=axes)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
+    """`jnp.einsum` of two arrays cast to `dtype`, accumulated in float32.
+
+    Its cotangent is cast to `dtype` too: automatic differentiation would multiply the
+    float32 cotangent at float32 speed, whatever the inputs were.
+    """
+    return _einsum(spec, x, w, dtype)
+
+
+def _einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
+    # float32 means float32: accelerators would otherwise round the inputs.
+    precision = jax.lax.Precision.HIGHEST if dtype == "float32" else None
+    return jnp.einsum(
+        spec,
+        x.astype(dtype),
+        w.astype(dtype),
+        precision=precision,
+        preferred_element_type=jnp.float32,
+    )
+
+
+def _einsum_forward(spec: str, x: Array, w: Array, dtype: str):
+    # Residuals are kept uncast: a scanned weight is then read again from the stack
+    # that it came from, and an input that several products share is kept once.
+    return _einsum(spec, x, w, dtype), (x, w)
+
+
+def _einsum_backward(spec: str, dtype: str, residuals, cotangent: Array):
+    x, w = residuals
+    inputs, output = spec.split("->")
+    x_axes, w_axes = inputs.split(",")
+    x_bar = _einsum(f"{output},{w_axes}->{x_axes}", cotangent, w, dtype)
+    w_bar = _einsum(f"{x_axes},{output}->{w_axes}", x, cotangent, dtype)
+    return x_bar.astype(x.dtype), w_bar.astype(w.dtype)
+
+
+einsum.defvjp(_einsum_forward, _einsum_backward)
+
+
+class Projection(nnx.Module):
+    """An affine map from the `ins` axes to the `outs` axes."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        ins: Sizes,
+        outs: Sizes,
+        *,
+        bias: bool,
+        dtype: str,
+        rngs: nnx.Rngs,
+    ):
+        layers = (("layers", num_layers),)
+        self.weight = parameter(rngs, (*layers, *ins, *outs))
+        self.bias = parameter(rngs, (*layers, *outs), fill=0.0) if bias else None
+        in_letters, out_letters = "xyz"[: len(ins)], "uvw"[: len(outs)]
+        self.spec = f"bl{in_letters},{in_letters}{out_letters}->bl{out_letters}"
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "b l *ins"]) -> Float[Array, "b l *outs"]:
+        """Maps each token's vector."""
+        y = einsum(self.spec, x, self.weight[...], self.dtype)
+        return y if self.bias is None else y + self.bias[...][None, None]
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) · scale (Zhang and Sennrich 2019). `num_layers` None: not stacked."""
+
+    def __init__(
+        self, width: int, epsilon: float, rngs: nnx.Rngs, num_layers: int | None = None
+    ):
+        self.scale = parameter(rngs, _stacked(width, num_layers), fill=1.0)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        """Normalises each token's vector."""
+        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        normal = x * jax.lax.rsqrt(mean_square + self.epsilon)
+        return normal * self.scale[...][None, None]
+
+
+class LayerNorm(nnx.Module):
+    """(x − mean) / deviation · scale + bias. `num_layers` None: not stacked."""
+
+    def __init__(
+        self, width: int, epsilon: float, rngs: nnx.Rngs, num_layers: int | None = None
+    ):
+        sizes = _stacked(width, num_layers)
+        self.scale = parameter(rngs, sizes, fill=1.0)
+        self.bias = parameter(rngs, sizes, fill=0.0)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        """Normalises each token's vector."""
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return normal * self.scale[...][None, None] + self.bias[...][None, None]
+
+
+def _stacked(width: int, num_layers: int | None) -> Sizes:
+    return (*(() if num_layers is None else (("layers", num_layers),)), (None, width))
+
+
+def rope_frequencies(
+    head_width: int, theta: float, scaling: RopeScaling | None
+) -> np.ndarray:
+    """Radians per position of each pair of a head's axes, float32 [c/2].
+
+    RoPE (Su et al. 2021): theta^(−2i/c). "linear" divides all by the factor; "llama3"
+    only the slow ones, with a smooth passage between (Llama 3.1's `rope_scaling`).
+    """
+    exponents = np.arange(0, head_width, 2, dtype=np.float32) / head_width
+    frequencies = (1.0 / np.float32(theta) ** exponents).astype(np.float32)
+    if scaling is None:
+        return frequencies
+    if scaling.kind == "linear":
+        return frequencies / np.float32(scaling.factor)
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    turns = scaling.original_max_positions * frequencies / (2 * math.pi)
+    keep = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return (frequencies * (keep + (1 - keep) / scaling.factor)).astype(np.float32)
+
+
+def rope_table(positions: Int[Array, "b l"], frequencies: np.ndarray) -> Rope:
+    """Cosines and sines of every position, computed once for all layers."""
+    angles = positions[..., None].astype(jnp.float32) * frequencies[None, None]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Float[Array, "b l h c"], rope: Rope) -> Float[Array, "b l h c"]:
+    """Turns axes (i, i + c/2) of each head by the position's angle: HF's pairing."""
+    cosines, sines = (table[:, :, None] for table in rope)
+    first, second = jnp.split(x, 2, axis=-1)
+    turned = (first * cosines - second * sines, second * cosines + first * sines)
+    return jnp.concatenate(turned, axis=-1)
+
+
+def attend(
+    query_blhc: Float[Array, "b l h c"],
+    key_bsgc: Float[Array, "b s g c"],
+    value_bsgc: Float[Array, "b s g c"],
+    mask: Bool[Array, "b #l s"],
+    dtype: str,
+) -> Float[Array, "b l h c"]:
+    """softmax(q·k / √c) v, with h/g query heads reading each key/value head.
+
+    A query that may attend to no key gets the mean of the values: finite, as are its
+    gradients.
+    """
+    *batch_and_length, num_heads, c = query_blhc.shape
+    g = key_bsgc.shape[2]
+    scaled = query_blhc * c**-0.5
+    grouped = scaled.reshape(*batch_and_length, g, num_heads // g, c)
+    scores = einsum("blgrc,bsgc->bgrls", grouped, key_bsgc, dtype)
+    weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, _MASKED), axis=-1)
+    mixed = einsum("bgrls,bsgc->blgrc", weights, value_bsgc, dtype)
+    return mixed.reshape(query_blhc.shape)
+
+
+def maybe_remat(body: Callable, remat: bool) -> Callable:
+    """A scanned body that recomputes its activations in the backward pass, if asked."""
+    # Scan already keeps XLA from merging the two computations.
+    return jax.checkpoint(body, prevent_cse=False) if remat else body

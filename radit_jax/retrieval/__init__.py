@@ -1,0 +1,1 @@
+"""Embedding texts and searching the embeddings."""

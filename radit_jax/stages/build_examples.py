@@ -1,0 +1,88 @@
+"""Stage 5: retrieved questions → packed LM examples, k chunks → k examples."""
+
+from absl import logging
+
+from radit_jax import artifacts
+from radit_jax.artifacts import Artifact
+from radit_jax.config import Config
+from radit_jax.corpus.store import ChunkStore
+from radit_jax.instruct import packing
+from radit_jax.instruct.packing import Example
+from radit_jax.models import pretrained
+from radit_jax.text import templates
+from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.types import Retrieved
+from radit_jax.workdir import Workdir
+
+
+def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
+    """Renders, tokenises and packs the train and validation questions.
+
+    Kind "ra_it": every one of the first `num_chunks` chunks makes an example of its
+    own (Eq. 3). Kind "it": the same questions without a Background.
+    """
+    kind = config.examples.kind
+    retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
+    with artifacts.writing(
+        workdir.examples(kind),
+        "build_examples",
+        config.section("examples") | {"max_tokens": config.lm.max_tokens},
+        {
+            "retrieved": retrieved.sha256,
+            "tokenizer": artifacts.hash_files(config.lm.path),
+        },
+        overwrite,
+    ) as draft:
+        if draft is not None and artifacts.is_main_process():
+            _build(config, workdir, retrieved, draft)
+    return artifacts.load(workdir.examples(kind), "build_examples")
+
+
+def _build(config: Config, workdir: Workdir, retrieved, draft) -> None:
+    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+    store = ChunkStore(chunks.path / "chunks.array_record")
+    tokenizer = pretrained.load_lm_tokenizer(config.lm.path)
+    for split in ("train", "validation"):
+        lines = artifacts.read_lines(retrieved.path / f"{split}.jsonl")
+        found = [Retrieved.from_record(line) for line in lines]
+        examples, truncated = [], 0
+        for item in found:
+            for example, cut in render(item, store, tokenizer, config):
+                examples.append(example)
+                truncated += cut
+        rows = packing.pack(examples, config.examples.row_tokens)
+        with draft.file(f"{split}.safetensors") as path:
+            packing.save_rows(path, rows)
+        draft.counts[split] = {
+            "questions": len(found),
+            "examples": len(examples),
+            "truncated_backgrounds": truncated,
+            "rows": len(rows),
+            "real_token_share": round(packing.real_token_share(rows), 4),
+        }
+        logging.info("build_examples: %s %s", split, draft.counts[split])
+
+
+def render(
+    item: Retrieved, store: ChunkStore, tokenizer: LMTokenizer, config: Config
+) -> list[tuple[Example, bool]]:
+    """The examples of one question, each with whether its Background was cut."""
+    settings, question = config.examples, item.instruction
+    chunk_ids = item.chunk_ids[: settings.num_chunks]
+    if settings.kind == "it":
+        chunk_ids = (None,)
+    rendered = []
+    for chunk_id in chunk_ids:
+        name = f"{question.id}/{chunk_id}"
+        prompt = templates.encode_prompt(
+            tokenizer,
+            name,
+            question.question,
+            passage=None if chunk_id is None else store[chunk_id].passage,
+            answer=question.answers[0],
+            markers=templates.draw_markers(name, settings.seed),
+        )
+        tokens, truncated = templates.fit(prompt, config.lm.max_tokens)
+        num_prompt_tokens = len(tokens) - prompt.num_target_tokens
+        rendered.append((Example(name, tokens, num_prompt_tokens), truncated))
+    return rendered

@@ -1,0 +1,131 @@
+"""Stage 6: packed examples, base LM → tuned LM (paper §3, Eq. 3)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from flax import nnx
+
+from radit_jax import artifacts
+from radit_jax.artifacts import Artifact, Draft
+from radit_jax.config import Config
+from radit_jax.instruct import packing
+from radit_jax.models import huggingface
+from radit_jax.ops import likelihood, losses, masks
+from radit_jax.stages import inputs
+from radit_jax.training import mesh, optimizer, state, train_step
+from radit_jax.training import run as training_run
+from radit_jax.workdir import Workdir
+
+
+def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
+    """Tunes the base LM on `examples(config.lm_training.examples)`.
+
+    Writes `model/`, a Hugging Face directory with the step of the lowest validation
+    loss; `metrics.jsonl` and TensorBoard scalars. A killed run resumes at its last
+    checkpoint, with the result of an unbroken one.
+
+    Raises:
+      loop.NonFiniteLossError: the loss is NaN or infinite.
+    """
+    name = config.lm_training.examples
+    examples = artifacts.load(workdir.examples(name), "build_examples")
+    with artifacts.writing(
+        workdir.lm(name),
+        "finetune_lm",
+        config.section("lm_training", "lm"),
+        {"examples": examples.sha256, "lm": artifacts.hash_files(config.lm.path)},
+        overwrite,
+    ) as draft:
+        if draft is not None:
+            _finetune(config, workdir, examples, draft)
+    return artifacts.load(workdir.lm(name), "finetune_lm")
+
+
+def _finetune(
+    config: Config, workdir: Workdir, examples: Artifact, draft: Draft
+) -> None:
+    settings = config.lm_training
+    devices = mesh.make_mesh(settings.fsdp, settings.tensor)
+    train_rows = packing.load_rows(examples.path / "train.safetensors")
+    validation_rows = packing.load_rows(examples.path / "validation.safetensors")
+    batch_rows = (
+        settings.it_batch_rows if settings.examples == "it" else settings.batch_rows
+    )
+    batches = packing.RowBatches(train_rows, batch_rows, settings.seed)
+    decoder, tokenizer = inputs.load_lm(config, workdir, "base", remat=settings.remat)
+    graphdef, params = nnx.split(decoder)
+    optimiser = optimizer.make_optimizer(
+        peak=settings.peak_learning_rate,
+        end=settings.end_learning_rate,
+        warmup=settings.warmup_steps,
+        num_steps=settings.num_steps,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+    )
+    loss_fn = functools.partial(next_token_loss, graphdef)
+    plan = training_run.Plan(
+        folder=draft.path,
+        label=f"finetune_lm {settings.examples}",
+        num_steps=settings.num_steps,
+        checkpoint_every=settings.checkpoint_every,
+        validate_every=settings.validate_every,
+        validation_name="validation_loss",
+        larger_is_better=False,
+    )
+    result = training_run.train(
+        plan,
+        train_step.make_train_step(
+            loss_fn, optimiser, settings.accumulation_steps, mesh=devices
+        ),
+        state.init_state(params, optimiser.transformation, devices, settings.seed),
+        batches,
+        _validation(loss_fn, validation_rows, batch_rows, devices),
+        devices,
+    )
+    nnx.update(decoder, result.params)
+    if artifacts.is_main_process():
+        with draft.file("model") as folder:
+            huggingface.save_decoder(decoder, folder, tokenizer)
+        training_run.clean(plan)
+    draft.counts |= {
+        "steps": settings.num_steps,
+        "best_step": result.step,
+        "validation_loss_before": result.score_before,
+        "validation_loss": result.score,
+        "examples_an_epoch": examples.counts["train"]["examples"],
+    }
+    logging.info("finetune_lm: %s", draft.counts)
+
+
+def next_token_loss(graphdef, params, batch):
+    """Eq. 3 over one batch of packed rows: (summed loss, target tokens, {})."""
+    decoder = nnx.merge(graphdef, params)
+    mask = masks.segment_causal(batch["segment_ids"])
+    hidden, _ = decoder(batch["tokens"], batch["positions"], mask)
+    hidden = jnp.take_along_axis(hidden, batch["target_positions"][..., None], axis=1)
+    log_likelihood = likelihood.token_log_likelihood(
+        hidden,
+        decoder.head,
+        batch["target_tokens"],
+        dtype=decoder.config.compute_dtype,
+    )
+    loss, num_tokens = losses.next_token_loss(log_likelihood, batch["target_mask"])
+    return loss, num_tokens, {}
+
+
+def _validation(loss_fn, rows, batch_rows: int, devices):
+    """The mean loss a target token over all validation rows."""
+    if not len(rows):
+        return None
+    step = jax.jit(lambda params, batch: loss_fn(params, batch)[:2])
+
+    def validate(params) -> float:
+        total = weight = 0.0
+        for batch in packing.in_order(rows, batch_rows):
+            loss, num_tokens = step(params, mesh.put_batch(batch, devices))
+            total, weight = total + float(loss), weight + float(num_tokens)
+        return total / weight
+
+    return validate

@@ -1,0 +1,266 @@
+"""Stage 8: retrieved chunks, LM scores, query tower → tuned query tower (Eq. 4, 5).
+
+Only the query tower learns: the passages are rows of the frozen embeddings, the LM
+scores are those that `score_chunks` wrote once.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from flax import nnx
+from safetensors import numpy as safetensors
+
+from radit_jax import artifacts
+from radit_jax.artifacts import Artifact, Draft
+from radit_jax.config import Config, ConfigError
+from radit_jax.corpus.store import ChunkStore
+from radit_jax.instruct.mixture import MixedBatches
+from radit_jax.models import huggingface
+from radit_jax.ops import likelihood, losses
+from radit_jax.retrieval import exact_index
+from radit_jax.retrieval.embeddings import Embeddings
+from radit_jax.stages import inputs
+from radit_jax.training import mesh, optimizer, state, train_step
+from radit_jax.training import run as training_run
+from radit_jax.types import Retrieved
+from radit_jax.workdir import Workdir
+
+
+def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
+    """Tunes the query tower; writes `model/` (Hugging Face), metrics and scalars.
+
+    The checkpoint with the best MRR over the validation questions is kept; where no
+    validation question names its positive documents, the last step is.
+    """
+    retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
+    scores = artifacts.load(workdir.scores("base"), "score_chunks")
+    embedded = artifacts.load(workdir.embeddings, "embed_corpus")
+    if scores.manifest["inputs"]["retrieved"] != retrieved.sha256:
+        raise artifacts.ArtifactError(
+            f"{scores.path} scores another retrieval than {retrieved.path} holds; run "
+            "`python -m launch.score_chunks --overwrite` first."
+        )
+    with artifacts.writing(
+        workdir.query_tower,
+        "finetune_retriever",
+        config.section("retriever_training")
+        | {"encoder": inputs.query_settings(config)}
+        | {"temperature": config.encoder.temperature},
+        {
+            "retrieved": retrieved.sha256,
+            "scores": scores.sha256,
+            "embeddings": embedded.sha256,
+            "query_tower": artifacts.hash_files(config.encoder.query_path),
+        },
+        overwrite,
+    ) as draft:
+        if draft is not None:
+            _finetune(config, workdir, draft)
+    return artifacts.load(workdir.query_tower, "finetune_retriever")
+
+
+def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
+    settings = config.retriever_training
+    devices = mesh.make_mesh()
+    tower = inputs.query_tower(config, workdir, "base")
+    matrix = inputs.embeddings_of(artifacts.load(workdir.embeddings, "embed_corpus"))
+    batches = Batches(config, workdir, matrix, tower)
+    optimiser = optimizer.make_optimizer(
+        peak=settings.peak_learning_rate,
+        end=0.0,
+        warmup=settings.warmup_steps,
+        num_steps=settings.num_steps,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+    )
+    graphdef, params = nnx.split(tower.model)
+    loss_fn = functools.partial(lsr_loss, graphdef, config)
+    plan = training_run.Plan(
+        folder=draft.path,
+        label="finetune_retriever",
+        num_steps=settings.num_steps,
+        checkpoint_every=settings.checkpoint_every,
+        validate_every=settings.validate_every,
+        validation_name="validation_mrr",
+        larger_is_better=True,
+    )
+    result = training_run.train(
+        plan,
+        train_step.make_train_step(loss_fn, optimiser, mesh=devices),
+        state.init_state(params, optimiser.transformation, devices, settings.seed),
+        batches,
+        _validation(config, workdir, matrix, tower, graphdef),
+        devices,
+    )
+    nnx.update(tower.model, result.params)
+    if artifacts.is_main_process():
+        with draft.file("model") as folder:
+            huggingface.save_encoder(tower.model, folder, tower.tokenizer)
+        training_run.clean(plan)
+    draft.counts |= {
+        "instructions": batches.num_instructions,
+        "corpus_queries": batches.num_corpus,
+        "steps": settings.num_steps,
+        "best_step": result.step,
+        "validation_mrr_before": result.score_before,
+        "validation_mrr": result.score,
+    }
+    logging.info("finetune_retriever: %s", draft.counts)
+
+
+def lsr_loss(graphdef, config: Config, params, batch):
+    """Eq. 5 over one batch: (summed loss, queries, sums of diagnostics)."""
+    query = nnx.merge(graphdef, params)(batch["query_ids"], batch["query_mask"])
+    scores = jnp.einsum(
+        "be,bke->bk", query, batch["passages"], precision=jax.lax.Precision.HIGHEST
+    )
+    mask = jnp.ones(scores.shape, bool)
+    temperatures = {
+        "lm_temperature": config.retriever_training.lm_temperature,
+        "retriever_temperature": config.encoder.temperature,
+    }
+    loss = losses.lsr_loss(
+        scores,
+        batch["lm_scores"],
+        mask,
+        direction=config.retriever_training.direction,
+        **temperatures,
+    )
+    log_p_r, log_p_lsr = losses.lsr_distributions(
+        scores, batch["lm_scores"], mask, **temperatures
+    )
+    num_queries = scores.shape[0]
+    sums = {
+        "entropy_p_r": jnp.sum(-jnp.exp(log_p_r) * log_p_r),
+        "entropy_p_lsr": jnp.sum(
+            jnp.where(log_p_lsr > -80, -jnp.exp(log_p_lsr) * log_p_lsr, 0.0)
+        ),
+        "agreement": jnp.sum(
+            jnp.argmax(log_p_r, axis=-1) == jnp.argmax(log_p_lsr, axis=-1)
+        ),
+    }
+    return loss * num_queries, num_queries, sums
+
+
+class Batches:
+    """Mixed batches of queries with their frozen passages and LM scores."""
+
+    def __init__(self, config: Config, workdir: Workdir, matrix: Embeddings, tower):
+        """Reads the retrieved questions and their scores; checks that they match."""
+        settings = config.retriever_training
+        items = [load_scored(config, workdir, split) for split in ("train", "corpus")]
+        self.num_instructions, self.num_corpus = (len(found) for found, _ in items)
+        self._rows = MixedBatches(
+            self.num_instructions,
+            self.num_corpus,
+            settings.corpus_weight,
+            settings.batch_size,
+            settings.seed,
+        )
+        found = [item for part, _ in items for item in part]
+        num_chunks = config.scoring.num_chunks
+        self._chunk_ids = np.asarray([item.chunk_ids[:num_chunks] for item in found])
+        self._lm_scores = np.concatenate([scores for _, scores in items if len(scores)])
+        self._matrix = matrix
+        self._ids, self._mask = tower.encode([i.instruction.question for i in found])
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """Query tokens `[b q]`, passages `[b k e]`, LM scores `[b k]`."""
+        rows = next(self._rows)
+        chunk_ids = self._chunk_ids[rows]
+        passages = self._matrix.rows(chunk_ids.reshape(-1))
+        return {
+            "query_ids": self._ids[rows],
+            "query_mask": self._mask[rows],
+            "passages": passages.reshape(*chunk_ids.shape, -1),
+            "lm_scores": self._lm_scores[rows],
+        }
+
+    def get_state(self) -> dict:
+        """The position in the mixture."""
+        return self._rows.get_state()
+
+    def set_state(self, state: dict) -> None:
+        """Goes on from that position."""
+        self._rows.set_state(state)
+
+
+def load_scored(
+    config: Config, workdir: Workdir, split: str
+) -> tuple[list[Retrieved], np.ndarray]:
+    """A split's retrieved questions and their LM scores `[b k]`, in the config's form.
+
+    Raises:
+      ConfigError: a score is not finite.
+    """
+    scores = artifacts.load(workdir.scores("base"), "score_chunks")
+    files = [f for f in scores.counts["shards"] if f.startswith(f"{split}-")]
+    if not files:
+        return [], np.empty((0, 0), np.float32)
+    lines = artifacts.read_lines(workdir.retrieved("base") / f"{split}.jsonl")
+    found = [Retrieved.from_record(line) for line in lines]
+    shards = [safetensors.load((scores.path / file).read_bytes()) for file in files]
+    num_tokens = np.concatenate([shard["num_tokens"] for shard in shards])
+    flat = np.concatenate([shard["token_log_likelihood"] for shard in shards])
+    lengths = num_tokens.reshape(-1)
+    padded = np.zeros((len(lengths), lengths.max()), np.float32)
+    mask = np.arange(lengths.max())[None] < lengths[:, None]
+    padded[mask] = flat
+    form = config.retriever_training.score
+    values = np.asarray(likelihood.sequence_score(padded, mask, form))
+    values = values.reshape(num_tokens.shape)
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values).all(axis=1)))
+        raise ConfigError(
+            f"the LM score of question {found[row].instruction.id!r} is "
+            f"{values[row]}; the LM in {config.lm.path} gives no finite likelihoods. "
+            "Check it with --config.lm.compute_dtype=float32."
+        )
+    return found, values
+
+
+def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, graphdef):
+    """MRR over the validation questions by exact search, or None without positives."""
+    lines = artifacts.read_lines(workdir.retrieved("base") / "validation.jsonl")
+    found = [Retrieved.from_record(line).instruction for line in lines]
+    found = [instruction for instruction in found if instruction.positives]
+    if not found:
+        logging.warning(
+            "finetune_retriever: no validation question names its `positives`, so "
+            "the last step is kept rather than the best."
+        )
+        return None
+    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+    store = ChunkStore(chunks.path / "chunks.array_record")
+    documents = [store[row].document_id for row in range(len(store))]
+    exact = exact_index.ExactIndex(matrix)
+    ids, mask = tower.encode([instruction.question for instruction in found])
+    embed = jax.jit(lambda params: nnx.merge(graphdef, params)(ids, mask))
+    depth = min(config.retrieve.num_chunks, len(store))
+
+    def validate(params) -> float:
+        ranked, _ = exact.search(np.asarray(embed(params)), depth)
+        return float(
+            np.mean(
+                [
+                    reciprocal_rank([documents[row] for row in rows], item.positives)
+                    for rows, item in zip(ranked.tolist(), found, strict=True)
+                ]
+            )
+        )
+
+    return validate
+
+
+def reciprocal_rank(documents: list[str], positives: tuple[str, ...]) -> float:
+    """1 / rank of the first positive document; 0 where there is none."""
+    for rank, document in enumerate(documents, start=1):
+        if document in positives:
+            return 1 / rank
+    return 0.0

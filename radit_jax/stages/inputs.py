@@ -1,0 +1,114 @@
+"""What several stages open: LMs, towers, embeddings and the retriever."""
+
+from typing import Any
+
+import numpy as np
+
+from radit_jax import artifacts
+from radit_jax.artifacts import Artifact
+from radit_jax.config import Config
+from radit_jax.models import pretrained
+from radit_jax.models.decoder import Decoder
+from radit_jax.models.dual_encoder import Tower
+from radit_jax.retrieval import index
+from radit_jax.retrieval.embedder import Embedder
+from radit_jax.retrieval.embeddings import Embeddings
+from radit_jax.retrieval.retriever import Retriever
+from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.workdir import Workdir
+
+
+def lm_hash(config: Config, workdir: Workdir, name: str) -> str:
+    """The hash of the base LM's files, or of a tuned LM's manifest."""
+    if name == "base":
+        return artifacts.hash_files(config.lm.path)
+    return artifacts.load(workdir.lm(name), "finetune_lm").sha256
+
+
+def load_lm(config: Config, workdir: Workdir, name: str) -> tuple[Decoder, LMTokenizer]:
+    """The base LM, or the one that `finetune_lm` wrote under `name`."""
+    path = config.lm.path if name == "base" else workdir.lm(name) / "model"
+    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype)
+    if config.lm.max_tokens > decoder.config.max_positions:
+        raise ValueError(
+            f"--config.lm.max_tokens={config.lm.max_tokens} is more than the "
+            f"{decoder.config.max_positions} positions of the LM in {path}; lower it."
+        )
+    return decoder, tokenizer
+
+
+def query_settings(config: Config) -> dict[str, Any]:
+    """The encoder settings that a query embedding depends on."""
+    encoder = config.encoder
+    return {
+        "pooling": encoder.pooling,
+        "normalize": encoder.normalize,
+        "prefix": encoder.query_prefix,
+        "max_tokens": encoder.max_query_tokens,
+        "compute_dtype": encoder.compute_dtype,
+    }
+
+
+def passage_settings(config: Config) -> dict[str, Any]:
+    """The encoder settings that a passage embedding depends on."""
+    encoder = config.encoder
+    return query_settings(config) | {
+        "prefix": encoder.passage_prefix,
+        "max_tokens": encoder.max_passage_tokens,
+    }
+
+
+def passage_tower(config: Config) -> Tower:
+    """The passage tower; no stage changes it."""
+    return pretrained.load_tower(
+        config.encoder.passage_path, **passage_settings(config)
+    )
+
+
+def query_tower_hash(config: Config, workdir: Workdir, name: str) -> str:
+    """The hash of the base query tower's files, or of the tuned one's manifest."""
+    if name == "base":
+        return artifacts.hash_files(config.encoder.query_path)
+    return artifacts.load(workdir.query_tower, "finetune_retriever").sha256
+
+
+def query_tower(config: Config, workdir: Workdir, name: str) -> Tower:
+    """The base query tower, or the one that `finetune_retriever` wrote."""
+    path = config.encoder.query_path
+    if name == "tuned":
+        path = workdir.query_tower / "model"
+    return pretrained.load_tower(path, **query_settings(config))
+
+
+def embeddings_of(embedded: Artifact) -> Embeddings:
+    """The memory-mapped embedding matrix of a finished `embed_corpus`."""
+    return Embeddings(embedded.path, embedded.counts["shards"])
+
+
+def retriever(config: Config, workdir: Workdir, query_tower_name: str) -> Retriever:
+    """A query tower over the index.
+
+    Raises:
+      ArtifactError: the index was built from embeddings of another passage tower.
+    """
+    embedded = artifacts.load(workdir.embeddings, "embed_corpus")
+    built = artifacts.load(workdir.index, "build_index")
+    found = embedded.manifest["inputs"]["passage_tower"]
+    wanted = artifacts.hash_files(config.encoder.passage_path)
+    if found != wanted or built.manifest["inputs"]["embeddings"] != embedded.sha256:
+        raise artifacts.ArtifactError(
+            f"{built.path} does not hold embeddings of the passage tower in "
+            f"{config.encoder.passage_path}; run `python -m launch.run_pipeline` to "
+            "bring stages 2 and 3 up to date."
+        )
+    searched = index.load(built.path / "index", embeddings_of(embedded))
+    tower = query_tower(config, workdir, query_tower_name)
+    return Retriever(Embedder(tower), searched)
+
+
+def ids_of_documents(documents: list[str]) -> dict[str, np.ndarray]:
+    """Document id → its chunk ids, from the document id of each chunk in order."""
+    rows: dict[str, list[int]] = {}
+    for row, document in enumerate(documents):
+        rows.setdefault(document, []).append(row)
+    return {document: np.asarray(ids) for document, ids in rows.items()}

@@ -1,0 +1,199 @@
+"""Stage 9: dev questions, an LM, retrieved chunks → answers (Eq. 2)."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from radit_jax import artifacts
+from radit_jax.artifacts import Artifact, Draft
+from radit_jax.config import Config
+from radit_jax.corpus.store import ChunkStore
+from radit_jax.inference import ensemble
+from radit_jax.inference.ensemble import Answer, Question, Retrieval
+from radit_jax.inference.sampler import Sampler
+from radit_jax.models.decoder import Decoder
+from radit_jax.ops.ensemble import retrieval_log_softmax
+from radit_jax.progress import Progress
+from radit_jax.stages import inputs
+from radit_jax.text import templates
+from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.training import mesh
+from radit_jax.types import Retrieved
+from radit_jax.workdir import Workdir
+
+
+def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
+    """Answers the dev questions with one LM behind each of the chosen retrievers.
+
+    A chunk that several retrievers found for a question is read once. Writes
+    `predictions-00000-of-0000n.jsonl`, a line a question and retriever.
+    """
+    settings = config.predict
+    retrieved = {
+        name: artifacts.load(workdir.retrieved(name), "retrieve")
+        for name in settings.retrievers
+        if name != "none"
+    }
+    with artifacts.writing(
+        workdir.predictions(settings.lm),
+        "predict",
+        config.section("predict", "lm") | {"temperature": config.encoder.temperature},
+        {name: found.sha256 for name, found in retrieved.items()}
+        | {"lm": inputs.lm_hash(config, workdir, settings.lm)}
+        | {"dev": artifacts.hash_files(config.instructions.dev)},
+        overwrite,
+    ) as draft:
+        if draft is not None:
+            _predict(config, workdir, draft)
+    return artifacts.load(workdir.predictions(settings.lm), "predict")
+
+
+def _predict(config: Config, workdir: Workdir, draft: Draft) -> None:
+    settings = config.predict
+    dev = _dev_questions(workdir, settings.retrievers)
+    size = settings.shard_size
+    starts = range(0, len(dev), size)
+    names = [
+        f"predictions-{i:05d}-of-{len(starts):05d}.jsonl" for i in range(len(starts))
+    ]
+    todo = [
+        (file, dev[start : start + size])
+        for file, start in zip(names, starts, strict=True)
+        if not draft.has(file)
+    ]
+    draft.counts |= {"questions": len(dev), "shards": names, "truncated": 0}
+    if not todo:
+        return
+    answerer = Answerer(config, workdir, *inputs.load_lm(config, workdir, settings.lm))
+    left = sum(len(part) for _, part in todo)
+    label = f"predict {settings.lm}"
+    progress = Progress(len(dev), "questions", label, done=len(dev) - left)
+    for file, part in todo:
+        records = []
+        for item, answers in zip(part, answerer.answer(part, progress), strict=True):
+            for name, answer in answers.items():
+                record = _record(item[name], answer)
+                log_p_r = answerer.log_p_r(item[name].scores[: settings.num_chunks])
+                records.append({"retriever": name} | record | {"log_p_r": log_p_r})
+        draft.write_lines(file, records)
+    draft.counts["truncated"] = answerer.num_truncated
+
+
+def _dev_questions(
+    workdir: Workdir, retrievers: tuple[str, ...]
+) -> list[dict[str, Retrieved]]:
+    """For each dev question, what each retriever found; "none" found nothing."""
+    named = {
+        name: [
+            Retrieved.from_record(record)
+            for record in artifacts.read_lines(workdir.retrieved(name) / "dev.jsonl")
+        ]
+        for name in (*retrievers, "base")
+        if name != "none"
+    }
+    base = named["base"]
+    if "none" in retrievers:
+        named["none"] = [Retrieved(item.instruction, (), ()) for item in base]
+    for name, items in named.items():
+        if [i.instruction for i in items] != [i.instruction for i in base]:
+            raise artifacts.ArtifactError(
+                f"{workdir.retrieved(name)} holds other dev questions than "
+                f"{workdir.retrieved('base')}; run `python -m launch.retrieve "
+                f"--config.retrieve.query_tower={name} --overwrite`."
+            )
+    return [{name: named[name][i] for name in retrievers} for i in range(len(base))]
+
+
+class Answerer:
+    """An LM that answers questions from what retrievers found for them."""
+
+    def __init__(
+        self,
+        config: Config,
+        workdir: Workdir,
+        decoder: Decoder,
+        tokenizer: LMTokenizer,
+    ):
+        """Places the LM on all devices and opens the chunk store."""
+        chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+        self.store = ChunkStore(chunks.path / "chunks.array_record")
+        self.num_truncated = 0  # Backgrounds cut to fit lm.max_tokens, so far
+        self._config, self._tokenizer = config, tokenizer
+        self._sampler = Sampler(
+            decoder,
+            eos_id=tokenizer.eos_id,
+            stop_mask=ensemble.newline_stop_mask(tokenizer, decoder.config.vocab_size),
+            max_new_tokens=config.predict.max_answer_tokens,
+            mesh=mesh.make_mesh(),
+        )
+
+    def answer(
+        self, found: list[dict[str, Retrieved]], progress: Progress | None = None
+    ) -> list[dict[str, Answer]]:
+        """For each question, an answer for each of its retrievers."""
+        return ensemble.answer_ensemble(
+            self._sampler,
+            self._tokenizer,
+            [self._question(item) for item in found],
+            self._config.predict.batch_size,
+            progress,
+        )
+
+    def _question(self, found: dict[str, Retrieved]) -> Question:
+        """The distinct prompts of a question, and which of them each retriever has."""
+        num_chunks = self._config.predict.num_chunks
+        chunk_ids = {
+            name: item.chunk_ids[:num_chunks] or (None,) for name, item in found.items()
+        }
+        distinct = list(dict.fromkeys(c for ids in chunk_ids.values() for c in ids))
+        instruction = next(iter(found.values())).instruction
+        return Question(
+            prompts=[self._prompt(instruction, chunk_id) for chunk_id in distinct],
+            retrievals={
+                name: Retrieval(
+                    tuple(distinct.index(c) for c in chunk_ids[name]),
+                    self.log_p_r(item.scores[:num_chunks]),
+                )
+                for name, item in found.items()
+            },
+            gold=instruction.answers[0] if instruction.answers else None,
+        )
+
+    def log_p_r(self, scores: tuple[float, ...]) -> tuple[float, ...]:
+        """log p_R(c | x) over the retrieved chunks; without any: (0,)."""
+        if not scores:
+            return (0.0,)
+        log_p_r = retrieval_log_softmax(
+            jnp.asarray([scores], jnp.float32),
+            jnp.ones((1, len(scores)), bool),
+            self._config.encoder.temperature,
+        )
+        return tuple(np.asarray(log_p_r)[0].tolist())
+
+    def _prompt(self, instruction, chunk_id: int | None) -> list[int]:
+        prompt = templates.encode_prompt(
+            self._tokenizer,
+            instruction.id,
+            instruction.question,
+            passage=None if chunk_id is None else self.store[chunk_id].passage,
+        )
+        ids, truncated = templates.prompt_ids(
+            prompt, self._config.lm.max_tokens, self._config.predict.max_answer_tokens
+        )
+        self.num_truncated += truncated
+        return ids
+
+
+def _record(found: Retrieved, answer: Answer) -> dict:
+    instruction = found.instruction
+    return {
+        "id": instruction.id,
+        "question": instruction.question,
+        "answers": instruction.answers,
+        "positives": instruction.positives,
+        "chunk_ids": found.chunk_ids[: len(answer.chunk_answers)],
+    } | {
+        key: value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in dataclasses.asdict(answer).items()
+    }

@@ -1,0 +1,103 @@
+"""Stage 7: retrieved chunks, an LM → log p_LM(y_t | c ∘ x, y_<t), token by token."""
+
+import numpy as np
+from safetensors import numpy as safetensors
+
+from radit_jax import artifacts
+from radit_jax.artifacts import Artifact, Draft
+from radit_jax.config import Config
+from radit_jax.corpus.store import ChunkStore
+from radit_jax.inference.scorer import Scorer
+from radit_jax.progress import Progress
+from radit_jax.stages import inputs
+from radit_jax.text import templates
+from radit_jax.training import mesh
+from radit_jax.types import Retrieved
+from radit_jax.workdir import Workdir
+
+
+def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
+    """Scores every retrieved chunk of every question of the chosen splits.
+
+    Writes `{split}-00000-of-0000n.safetensors`, with the float32 log-likelihoods
+    (nats) of all answer tokens, questions and their chunks one after another, in
+    `token_log_likelihood`, and the `num_tokens` of each (question, chunk), `[b k]`.
+    """
+    name = config.scoring.lm
+    retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
+    with artifacts.writing(
+        workdir.scores(name),
+        "score_chunks",
+        config.section("scoring", "lm"),
+        {
+            "retrieved": retrieved.sha256,
+            "lm": inputs.lm_hash(config, workdir, name),
+        },
+        overwrite,
+    ) as draft:
+        if draft is not None:
+            _score(config, workdir, retrieved, draft)
+    return artifacts.load(workdir.scores(name), "score_chunks")
+
+
+def _score(config: Config, workdir: Workdir, retrieved: Artifact, draft: Draft):
+    shards = [
+        (f"{split}-{number:05d}-of-{len(parts):05d}.safetensors", part)
+        for split in config.scoring.splits
+        for parts in [_shards(config, retrieved, split)]
+        for number, part in enumerate(parts)
+    ]
+    todo = [(file, part) for file, part in shards if not draft.has(file)]
+    total = sum(len(part) for _, part in shards)
+    if todo:
+        decoder, tokenizer = inputs.load_lm(config, workdir, config.scoring.lm)
+        chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+        store = ChunkStore(chunks.path / "chunks.array_record")
+        scorer = Scorer(decoder, mesh.make_mesh())
+        left = sum(len(part) for _, part in todo)
+        progress = Progress(total, "questions", "score_chunks", done=total - left)
+        for file, part in todo:
+            arrays, truncated = _score_shard(config, part, store, tokenizer, scorer)
+            arrays["num_truncated"] = np.asarray([truncated])
+            if artifacts.is_main_process():
+                with draft.file(file) as path:
+                    path.write_bytes(safetensors.save(arrays))
+            progress.update(len(part))
+    draft.counts |= {
+        "questions": total,
+        "chunks_a_question": config.scoring.num_chunks,
+        "shards": [file for file, _ in shards],
+    }
+
+
+def _shards(config: Config, retrieved: Artifact, split: str) -> list[list[Retrieved]]:
+    file, size = retrieved.path / f"{split}.jsonl", config.scoring.shard_size
+    if not file.exists():  # no corpus queries were asked for
+        return []
+    found = [Retrieved.from_record(record) for record in artifacts.read_lines(file)]
+    return [found[i : i + size] for i in range(0, len(found), size)]
+
+
+def _score_shard(config, part, store, tokenizer, scorer):
+    """The arrays of one shard, and how many Backgrounds were cut to fit."""
+    prompts, outputs, num_truncated = [], [], 0
+    for item in part:
+        for chunk_id in item.chunk_ids[: config.scoring.num_chunks]:
+            prompt = templates.encode_prompt(
+                tokenizer,
+                item.instruction.id,
+                item.instruction.question,
+                passage=store[chunk_id].passage,
+                answer=item.instruction.answers[0],
+            )
+            tokens, truncated = templates.fit(prompt, config.lm.max_tokens)
+            num_prompt_tokens = len(tokens) - prompt.num_target_tokens
+            prompts.append(tokens[:num_prompt_tokens])
+            outputs.append(tokens[num_prompt_tokens:])
+            num_truncated += truncated
+    scores = scorer.score(prompts, outputs, config.scoring.batch_size)
+    lengths = np.asarray([len(score) for score in scores], np.int32)
+    return {
+        "token_log_likelihood": np.concatenate(scores),
+        "num_tokens": lengths.reshape(len(part), -1),
+    }, num_truncated

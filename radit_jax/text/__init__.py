@@ -1,0 +1,1 @@
+"""Text in, token ids out: tokenizers, templates, chunking, answers. No jax here."""

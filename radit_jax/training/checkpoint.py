@@ -1,0 +1,203 @@
+"""Checkpoints of a run: written whole or not at all, checked when read (Orbax)."""
+
+import json
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+from radit_jax.training import layout
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written; the earlier ones are as they were."""
+
+
+class RestoreError(RuntimeError):
+    """There are checkpoints, and none of them can be used."""
+
+
+class Checkpointer:
+    """The newest checkpoints of one tree of arrays, with a JSON dict beside each.
+
+    Orbax writes into a temporary folder and renames it, so a killed run leaves no
+    half checkpoint. It does not notice flipped bits in what it reads back; the
+    checksums that are kept in the JSON do.
+    """
+
+    def __init__(self, path: epath.PathLike, keep: int = 2):
+        """Opens or makes the folder.
+
+        Args:
+          path: of the folder; shared by all processes.
+          keep: newest checkpoints that stay.
+        """
+        self.path = epath.Path(path).expanduser().resolve()
+        self._keep = keep
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self.path,
+            item_names=("state", "data"),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=self._keep,
+                # A failed write must be known before the next step is taken.
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def latest_step(self) -> int | None:
+        """The newest step that was saved, good or not."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, data_state: dict[str, Any]) -> None:
+        """Writes a checkpoint; when this returns, it is whole.
+
+        A checkpoint of the same step or of later ones is replaced: the run went back
+        and its old future is void.
+
+        Args:
+          step: updates done.
+          state: tree of arrays.
+          data_state: what JSON can hold, such as the data iterator's position.
+
+        Raises:
+          SaveError: if it cannot be written.
+        """
+        arrays = layout.named_leaves(state)
+        data = {"leaves": layout.describe(arrays), "data_state": data_state}
+        data["crc32"] = _crc32(data)
+        try:
+            for old in self._manager.all_steps():
+                if old >= step:
+                    self._manager.delete(old)
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays), data=ocp.args.JsonSave(data)
+                ),
+                force=True,
+            )
+        # TensorStore reports a full disk as ValueError or RuntimeError.
+        except Exception as error:
+            raise self._save_error(step, arrays, error) from error
+
+    def _save_error(self, step: int, arrays: dict[str, Any], error: Exception):
+        try:
+            self._manager = self._open()  # drops the half-written folder
+        except OSError as second:
+            logging.warning("%s could not be cleaned: %s", self.path, second)
+        last = self.latest_step()
+        kept = "none was saved before" if last is None else f"the last is step {last}"
+        num_bytes = sum(array.size * array.dtype.itemsize for array in arrays.values())
+        return SaveError(
+            f"the checkpoint of step {step} ({num_bytes / 1e6:.4g} MB) could not be "
+            f"written to {self.path}: {error}. Earlier checkpoints are as they were "
+            f"({kept}). Free space or permit writing there, and start the same "
+            "command again: it goes on from the last checkpoint."
+        )
+
+    def restore_latest(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Reads the newest checkpoint that is good.
+
+        Unreadable or altered ones are skipped with a warning and, once a good one is
+        found, moved aside to `unreadable_<step>`.
+
+        Args:
+          abstract_state: tree with `shape`, `dtype` and `sharding` at its leaves; the
+            arrays are placed so, however they were placed when they were saved.
+
+        Returns:
+          The state and `data_state`, or None where nothing was ever saved.
+
+        Raises:
+          RestoreError: if the newest good checkpoint is of another model or
+            optimizer, with every difference; or if none is good.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        failures: dict[int, Exception] = {}
+        for step in steps:
+            try:
+                found = self._restore(step, abstract_state)
+            except RestoreError:
+                raise
+            except Exception as error:
+                found, failures[step] = None, error
+            if _on_all_processes(found is not None):
+                self._set_aside(list(failures))
+                logging.info("restored step %d from %s", step, self.path)
+                return found
+            error = failures.setdefault(step, OSError("another process failed"))
+            where = self.path / str(step)
+            logging.warning("%s cannot be read, trying an older: %s", where, error)
+        if steps:
+            raise RestoreError(
+                f"none of the checkpoints {steps} in {self.path} can be read: "
+                f"{failures}. Bring the folder back from a backup, or remove it to "
+                "start this run from the beginning."
+            )
+        return None
+
+    def _restore(self, step: int, abstract_state: Any) -> tuple[Any, dict[str, Any]]:
+        args = ocp.args.Composite(data=ocp.args.JsonRestore())
+        data = self._manager.restore(step, args=args)["data"]
+        if data.pop("crc32") != _crc32(data):
+            raise ValueError("the checksum of its JSON is not the one saved")
+        wanted = layout.named_leaves(abstract_state)
+        differences = layout.differences(data["leaves"], wanted)
+        if differences:
+            raise RestoreError(
+                f"the checkpoint {self.path / str(step)} is of another model or "
+                f"optimizer; {len(differences)} difference(s):\n  "
+                + "\n  ".join(differences)
+                + "\nRun with the config that it was saved with, or in another folder."
+            )
+        structs = {
+            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+            for name, x in wanted.items()
+        }
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(structs))
+        arrays = self._manager.restore(step, args=args)["state"]
+        found = layout.describe(arrays)
+        altered = [name for name in wanted if found[name] != data["leaves"][name]]
+        if altered:
+            raise ValueError(f"the checksums of {altered} are not those saved")
+        structure = jax.tree.structure(abstract_state)
+        leaves = [arrays[name] for name in wanted]
+        return jax.tree.unflatten(structure, leaves), data["data_state"]
+
+    def _set_aside(self, steps: list[int]) -> None:
+        # Not deleted: the trouble may lie in the file system. Moved all the same,
+        # because the run is about to write these steps again.
+        if not steps:
+            return
+        if jax.process_index() == 0:
+            for step in steps:
+                aside = self.path / f"unreadable_{step}"
+                if aside.exists():
+                    aside.rmtree()
+                (self.path / str(step)).rename(aside)
+        _on_all_processes(True)
+        self._manager.reload()
+
+    def close(self) -> None:
+        """Frees the manager's threads."""
+        self._manager.close()
+
+
+def _crc32(data: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(data, sort_keys=True).encode())
+
+
+def _on_all_processes(ok: bool) -> bool:
+    """Whether it is so everywhere; also a barrier."""
+    if jax.process_count() == 1:
+        return ok
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(ok))))

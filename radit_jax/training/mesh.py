@@ -1,0 +1,132 @@
+"""Where arrays live: one mesh, one table from logical axes to mesh axes."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+
+# A parameter names its axes once (`nnx.Param(value, axes=("embed", "mlp"))`); this
+# table says which mesh axis splits each. What is missing here is not split.
+RULES = {
+    "vocab": "tensor",
+    "embed": "fsdp",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "mlp": "tensor",
+}
+UNSPLIT = ("layers", "head", None)
+
+
+def make_mesh(fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """Arranges all devices of all processes; what is left over is data parallel.
+
+    Args:
+      fsdp: devices that share one copy of the parameters and optimizer state.
+      tensor: devices that share each matrix product.
+
+    Returns:
+      A mesh with the axes `data`, `fsdp`, `tensor`.
+
+    Raises:
+      ValueError: if the devices cannot be divided so.
+    """
+    num_devices = jax.device_count()
+    if fsdp < 1 or tensor < 1 or num_devices % (fsdp * tensor):
+        raise ValueError(
+            f"a mesh with fsdp={fsdp} and tensor={tensor} needs a multiple of "
+            f"{fsdp * tensor} devices, but there are {num_devices}; choose fsdp and "
+            "tensor of at least 1 whose product divides the number of devices."
+        )
+    shape = (num_devices // (fsdp * tensor), fsdp, tensor)
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def param_shardings(tree: Any, mesh: Mesh) -> Any:
+    """The sharding of every leaf, read from the parameters' `axes`.
+
+    Works on a model's state and on whatever holds copies of it: Adam's moments keep
+    the metadata of their parameters, so one call places a whole `TrainState`.
+
+    Args:
+      tree: any tree with `nnx.Variable`s of arrays (or of their shapes) in it.
+      mesh: of `make_mesh`.
+
+    Returns:
+      The same tree with a `NamedSharding` for each leaf; a leaf that is not in a
+      variable, or whose variable has no `axes`, is replicated.
+
+    Raises:
+      ValueError: for unknown axis names, or another number of them than dimensions.
+    """
+
+    def place(leaf: Any) -> Any:
+        if not isinstance(leaf, nnx.Variable):
+            return replicated(mesh)
+        return leaf.replace(NamedSharding(mesh, partition_spec(leaf, mesh)))
+
+    return jax.tree.map(place, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+def partition_spec(variable: nnx.Variable, mesh: Mesh) -> PartitionSpec:
+    """The rules applied to one variable.
+
+    A mesh axis that does not divide its dimension, or that an earlier dimension
+    took, is dropped: `axes=("embed", "mlp")` of shape (6, 16) on a 1x4x2 mesh is
+    split as `PartitionSpec(None, "tensor")`.
+    """
+    shape = variable.get_value().shape
+    axes = variable.get_metadata("axes", None)
+    if axes is None:
+        return PartitionSpec()
+    unknown = [name for name in axes if name not in RULES and name not in UNSPLIT]
+    if unknown or len(axes) != len(shape):
+        raise ValueError(
+            f"a parameter of shape {shape} has axes={axes}; give one name for each "
+            f"dimension, out of {(*RULES, *UNSPLIT)}."
+        )
+    chosen: list[str | None] = []
+    for name, size in zip(axes, shape, strict=True):
+        axis = RULES.get(name)
+        free = axis is not None and axis not in chosen and size % mesh.shape[axis] == 0
+        chosen.append(axis if free else None)
+    return PartitionSpec(*chosen)
+
+
+def put_batch(batch: Any, mesh: Mesh) -> Any:
+    """Places a batch on the mesh, its first axis split over `data` and `fsdp`.
+
+    Every process passes the same global batch and keeps its devices' part of it. A
+    batch that does not divide is replicated: right, and slower.
+
+    Args:
+      batch: a tree of NumPy arrays `[b ...]`.
+      mesh: of `make_mesh`.
+
+    Returns:
+      The same tree of global `jax.Array`s.
+    """
+    num_parts = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def place(array: Any) -> jax.Array:
+        array = np.asarray(array)
+        splits = array.ndim > 0 and array.shape[0] % num_parts == 0
+        spec = PartitionSpec(("data", "fsdp")) if splits else PartitionSpec()
+        return put(array, NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, batch)
+
+
+def put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """A host array, the same on every process, as one global array."""
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index]
+    )

@@ -1,0 +1,117 @@
+"""A whole training run in one folder: baseline, training, best parameters."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from absl import logging
+from etils import epath
+from jax.sharding import Mesh
+
+from radit_jax.training import hooks as hooks_lib
+from radit_jax.training import loop
+from radit_jax.training import state as state_lib
+from radit_jax.training.checkpoint import Checkpointer
+from radit_jax.training.metrics import MetricWriter, read_metrics
+from radit_jax.training.train_step import StepFn
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How long a run is, how often it saves and validates, and where it lives."""
+
+    folder: epath.Path  # gets `metrics/` and, while it runs, `checkpoints/`, `best/`
+    label: str  # of the progress lines
+    num_steps: int
+    checkpoint_every: int  # steps
+    validate_every: int  # steps
+    validation_name: str  # of the metric
+    larger_is_better: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What a run kept; the scores are None where nothing was validated."""
+
+    params: Any
+    step: int  # that the parameters come from; 0: training never beat the base
+    score_before: float | None  # of step 0
+    score: float | None  # of `params`
+
+
+def train(
+    plan: Plan,
+    step_fn: StepFn,
+    state: state_lib.TrainState,
+    batches: hooks_lib.Batches,
+    validate: Callable[[Any], float] | None,
+    mesh: Mesh,
+) -> Result:
+    """Trains, or resumes, and returns the parameters that validate best.
+
+    Step 0, the model as it came, is validated too: a run that makes it worse returns
+    it unchanged. Without `validate` the last step is returned.
+
+    Args:
+      plan: of the run.
+      step_fn: of `make_train_step`.
+      state: of step 0; used up.
+      batches: endless, and can be put back.
+      validate: parameters → score, the same on every process.
+      mesh: where the state lives.
+    """
+    abstract = state_lib.abstract(state.params)
+    writer = MetricWriter(plan.folder / "metrics")
+    checkpoints = Checkpointer(plan.folder / "checkpoints")
+    best = None
+    hooks: list[Any] = []
+    if validate is not None:
+        keeper = Checkpointer(plan.folder / "best", keep=1)
+        best = hooks_lib.BestKeeper(keeper, plan.larger_is_better)
+        validation = hooks_lib.ValidationHook(
+            lambda state: validate(state.params),
+            plan.validate_every,
+            plan.validation_name,
+            best,
+            writer,
+        )
+        hooks.append(validation)
+        if checkpoints.latest_step() is None:
+            writer.start(0)
+            validation(0, state)
+    hooks.append(
+        hooks_lib.CheckpointHook(checkpoints, plan.checkpoint_every, batches, best)
+    )
+    state = loop.fit(
+        step_fn,
+        state,
+        batches,
+        hooks,
+        plan.num_steps,
+        mesh=mesh,
+        metric_writer=writer,
+        label=plan.label,
+    )
+    writer.close()
+    checkpoints.close()
+    if best is None:
+        return Result(state.params, plan.num_steps, None, None)
+    params, score = best.restore(abstract)
+    best.checkpointer.close()
+    if best.step == 0:
+        logging.warning(
+            "%s: no step beat the %s of %.6g before training, so the model is kept "
+            "as it came.",
+            plan.label,
+            plan.validation_name,
+            score,
+        )
+    first = next(m for m in read_metrics(writer.path) if plan.validation_name in m)
+    return Result(params, best.step, first[plan.validation_name], score)
+
+
+def clean(plan: Plan) -> None:
+    """Removes what only an unfinished run needs: checkpoints with optimizer state."""
+    for name in ("checkpoints", "best"):
+        if (plan.folder / name).exists():
+            (plan.folder / name).rmtree()

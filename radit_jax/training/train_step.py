@@ -1,0 +1,119 @@
+"""One update: summed gradients of micro-batches over their summed weight."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from radit_jax.training import mesh as mesh_lib
+from radit_jax.training import optimizer as optimizer_lib
+from radit_jax.training import state as state_lib
+
+# (params, micro-batch) -> (loss summed, its weight, other sums to report)
+LossFn = Callable[[Any, Any], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+StepFn = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optimizer_lib.Optimizer,
+    accumulation_steps: int = 1,
+    *,
+    mesh: Mesh,
+) -> StepFn:
+    """Compiles `(state, batch) -> (state, metrics)`; the state is donated.
+
+    The loss of an update is Σ loss_sum / Σ weight over all micro-batches and devices
+    (tokens, queries: what `loss_fn` counts), never a mean of means, so it does not
+    depend on how a batch is cut.
+
+    Args:
+      loss_fn: returns the *summed* loss of a micro-batch, the weight it was summed
+        over, and a dict of further scalar sums, reported over the same weight.
+      optimizer: of `make_optimizer`.
+      accumulation_steps: micro-batches that a batch is cut into; divides it.
+      mesh: where the state lives.
+
+    Returns:
+      The step. Its metrics are scalars: `loss`, `weight`, `gradient_norm` (before
+      clipping), `learning_rate`, and the means of the further sums.
+
+    Raises:
+      ValueError: from the step, if the batch cannot be cut evenly.
+    """
+
+    def step(state: state_lib.TrainState, batch: Any):
+        sums, gradients = _accumulate(loss_fn, state.params, batch, accumulation_steps)
+        loss_sum, weight, aux = sums
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        tx = optimizer.transformation
+        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+        metrics = {name: value / weight for name, value in aux.items()} | {
+            "loss": loss_sum / weight,
+            "weight": weight,
+            "gradient_norm": optax.global_norm(gradients),
+            "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
+        }
+        params = optax.apply_updates(state.params, updates)
+        after = state_lib.TrainState(state.step + 1, params, opt_state, state.rng)
+        return _pin(after, mesh), jax.lax.with_sharding_constraint(
+            metrics, mesh_lib.replicated(mesh)
+        )
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _pin(state: state_lib.TrainState, mesh: Mesh) -> state_lib.TrainState:
+    # Left to itself the compiler may place the new state otherwise than the old one:
+    # nothing could be donated, and the second step would compile again.
+    shardings = mesh_lib.param_shardings(state, mesh)
+    return jax.lax.with_sharding_constraint(state, shardings)
+
+
+def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int):
+    """Sums `((loss_sum, weight, aux), gradients)` over `num` micro-batches."""
+
+    def loss(params: Any, micro: Any):
+        loss_sum, weight, aux = loss_fn(params, micro)
+        weight = jnp.asarray(weight, jnp.float32)
+        return loss_sum, (loss_sum, weight, aux)
+
+    def one(micro: Any):
+        gradients, sums = jax.grad(loss, has_aux=True)(params, micro)
+        return sums, gradients
+
+    if num == 1:
+        return one(batch)
+    micros = _cut(batch, num)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype),
+        jax.eval_shape(one, jax.tree.map(lambda x: x[0], micros)),
+    )
+    total, _ = jax.lax.scan(
+        lambda total, micro: (jax.tree.map(jnp.add, total, one(micro)), None),
+        zeros,
+        micros,
+    )
+    return total
+
+
+def _cut(batch: Any, num: int) -> Any:
+    """`[b ...] -> [num b/num ...]`: micro-batch j has the rows j, j + num, ...
+
+    Rows are dealt out rather than cut in blocks, so that every device, which holds a
+    block of rows, has its share of each micro-batch and none moves.
+    """
+
+    def cut(array: jax.Array) -> jax.Array:
+        if array.shape[0] % num:
+            raise ValueError(
+                f"a batch of {array.shape[0]} rows cannot be cut into "
+                f"accumulation_steps={num} equal micro-batches; change either."
+            )
+        rows = array.reshape(array.shape[0] // num, num, *array.shape[1:])
+        return jnp.swapaxes(rows, 0, 1)
+
+    return jax.tree.map(cut, batch)

@@ -1,0 +1,57 @@
+"""Where each artifact lies in a working directory."""
+
+import dataclasses
+
+from etils import epath
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workdir:
+    """The folders of one run; each is the artifact of one stage."""
+
+    path: epath.Path
+
+    @property
+    def chunks(self) -> epath.Path:
+        """Stage 1: the chunk store."""
+        return self.path / "chunks"
+
+    @property
+    def embeddings(self) -> epath.Path:
+        """Stage 2: one row per chunk."""
+        return self.path / "embeddings"
+
+    @property
+    def index(self) -> epath.Path:
+        """Stage 3: the search index over the embeddings."""
+        return self.path / "index"
+
+    def retrieved(self, query_tower: str) -> epath.Path:
+        """Stage 4: the chunks that a query tower finds for each question."""
+        return self.path / "retrieved" / query_tower
+
+    def examples(self, kind: str) -> epath.Path:
+        """Stage 5: packed rows, with ("ra_it") or without ("it") Background."""
+        return self.path / "examples" / kind
+
+    def lm(self, name: str) -> epath.Path:
+        """Stage 6: the LM tuned on `examples(name)`."""
+        return self.path / "lm" / name
+
+    def scores(self, lm: str) -> epath.Path:
+        """Stage 7: log-likelihoods of the answers under an LM, chunk by chunk."""
+        return self.path / "scores" / lm
+
+    @property
+    def query_tower(self) -> epath.Path:
+        """Stage 8: the tuned query tower."""
+        return self.path / "query_tower"
+
+    def predictions(self, lm: str) -> epath.Path:
+        """Stage 9: an LM's answers, one file a retriever."""
+        return self.path / "predictions" / lm
+
+    @property
+    def evaluation(self) -> epath.Path:
+        """Stage 10: `results.json` and `report.html`."""
+        return self.path / "evaluation"

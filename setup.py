@@ -1,0 +1,51 @@
+"""Installs radit_jax; `requirements.txt` pins what it was tested with."""
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "absl-py>=2.1",
+    "array-record>=0.8",
+    "etils[epath]>=1.10",
+    "flax>=0.12.8",
+    "gguf>=0.17",
+    "jax>=0.10,<0.11",
+    "jaxtyping>=0.3",
+    "jinja2>=3.1",
+    "matplotlib>=3.9",
+    "ml-collections>=1.1",
+    "numpy>=2",
+    "optax>=0.2.6",
+    "orbax-checkpoint>=0.12",
+    "safetensors>=0.6",
+    # ScaNN has no wheels for Windows; the exact index needs none.
+    "scann>=1.4.2; sys_platform != 'win32'",
+    "tensorboardX>=2.6.4",
+    "tokenizers>=0.22",
+    "transformers>=5",
+]
+
+EXTRAS = {
+    # torch is the reference of the parity tests, and of nothing else. From 2.14 on
+    # the index carries CUDA builds only, several GB.
+    "test": ["beartype==0.23.1", "pytest==9.2.0", "ruff==0.17.6", "torch==2.13.0"],
+    # What the side-by-side measurements are made against.
+    "bench": ["torch==2.13.0", "sentence-transformers==6.2.0"],
+    # Dataset builders; works without TensorFlow.
+    "data": ["tensorflow-datasets==4.9.10"],
+    # Chunking a corpus of a hundred million passages on many workers.
+    "beam": ["apache-beam>=2.70"],
+    "tpu": ["jax[tpu]>=0.10,<0.11"],
+    "cuda": ["jax[cuda13]>=0.10,<0.11"],
+}
+
+setup(
+    name="radit_jax",
+    version="0.1.0",
+    description="RA-DIT (Retrieval-Augmented Dual Instruction Tuning) in JAX",
+    license="Apache-2.0",
+    packages=find_packages(include=["radit_jax", "radit_jax.*", "launch", "configs"]),
+    package_data={"radit_jax.evaluation": ["*.jinja"]},
+    python_requires=">=3.11",
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)

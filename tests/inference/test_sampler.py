@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+
+from radit_jax.inference.sampler import Sampler
+from radit_jax.inference.scorer import Scorer
+from radit_jax.training.mesh import make_mesh
+
+from .reference import (
+    EOS,
+    NEWLINE,
+    VOCAB,
+    full_log_probs,
+    random_texts,
+)
+from .reference import (
+    score as reference_score,
+)
+
+NO_STOP = np.zeros(VOCAB, bool)
+PROMPTS = random_texts(3, 5, 1, 60)
+ANSWERS = [
+    [[*answer, EOS] for answer in random_texts(10 + i, num, 0, 9)]
+    for i, num in enumerate((3, 0, 1, 5, 2))
+]
+
+
+def naive_greedy(decoder, prompt, num_tokens, stops):
+    tokens = list(prompt)
+    for _ in range(num_tokens):
+        tokens.append(int(full_log_probs(decoder, tokens)[-1].argmax()))
+        if tokens[-1] in stops:
+            break
+    return tokens[len(prompt) :]
+
+
+def greedy(sampler, prompts, num_rows=0):
+    tokens, num_tokens, prefilled = sampler.decode(sampler.prefill(prompts, num_rows))
+    return [row[:n].tolist() for row, n in zip(tokens, num_tokens, strict=True)]
+
+
+def test_greedy_equals_full_forwards(decoder, sampler):
+    for answer, prompt in zip(greedy(sampler, PROMPTS, 6), PROMPTS, strict=True):
+        expected = naive_greedy(decoder, prompt, 7, (EOS, NEWLINE))
+        assert answer == [token for token in expected if token != EOS]
+
+
+def test_answers_differ(sampler):
+    # Guards the test above: rows must not all repeat one token.
+    answers = greedy(sampler, PROMPTS, 6)
+    assert len({tuple(answer) for answer in answers}) == 5
+    assert max(len(set(answer)) for answer in answers) > 2
+
+
+def test_batch_and_padding_do_not_matter(sampler):
+    together = greedy(sampler, PROMPTS, 6)
+    assert greedy(sampler, PROMPTS[::-1], 6) == together[::-1]
+    with_longer = greedy(sampler, [*PROMPTS, [9] * 100], 6)  # 128 slots, not 64
+    assert with_longer[:5] == together
+
+
+def stopping(decoder, token, t):
+    """A sampler that is stopped by `token`, and what it says to the first prompt."""
+    stop = np.arange(VOCAB) == token
+    sampler = Sampler(decoder, eos_id=EOS, stop_mask=stop, max_new_tokens=t)
+    return sampler.decode(sampler.prefill(PROMPTS))
+
+
+def test_stop_token_ends_and_counts(decoder):
+    free = naive_greedy(decoder, PROMPTS[0], 7, (EOS,))
+    stop = next(t for i, t in enumerate(free) if i >= 2 and t not in free[:i])
+    end = free.index(stop) + 1
+    tokens, num_tokens, _ = stopping(decoder, stop, 7)
+    assert num_tokens[0] == end
+    assert tokens[0].tolist() == free[:end] + [EOS] * (7 - end)
+
+
+def test_eos_ends_and_does_not_count(decoder):
+    free = naive_greedy(decoder, PROMPTS[0], 7, ())
+    eos = next(t for i, t in enumerate(free) if i >= 2 and t not in free[:i])
+    sampler = Sampler(decoder, eos_id=eos, stop_mask=NO_STOP, max_new_tokens=7)
+    tokens, num_tokens, _ = sampler.decode(sampler.prefill(PROMPTS[:1], 3))
+    assert num_tokens.tolist() == [free.index(eos)]
+    assert tokens[0].tolist() == free[: free.index(eos)] + [eos] * (7 - free.index(eos))
+
+
+def test_one_new_token(decoder):
+    tokens, num_tokens, _ = stopping(decoder, NEWLINE, 1)
+    expected = [naive_greedy(decoder, prompt, 1, ()) for prompt in PROMPTS]
+    assert tokens.tolist() == expected
+    assert num_tokens.tolist() == [1] * 5
+
+
+def test_rescore_equals_scorer(decoder, sampler):
+    _, _, prefilled = sampler.decode(sampler.prefill(PROMPTS, 6))
+    scores = sampler.rescore(prefilled, ANSWERS)
+    scorer = Scorer(decoder)
+    for prompt, answers, row in zip(PROMPTS, ANSWERS, scores, strict=True):
+        assert row.shape == (len(answers),)
+        outputs = scorer.score([prompt] * len(answers), answers, batch_size=4)
+        expected = np.array([output.sum() for output in outputs])
+        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-5)
+        for answer, score in zip(answers, row, strict=True):
+            expected = reference_score(decoder, prompt, answer).sum()
+            np.testing.assert_allclose(score, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_answers_do_not_see_each_other(sampler):
+    prefilled = sampler.prefill(PROMPTS[:1])
+    alone = [sampler.rescore(prefilled, [[a]])[0][0] for a in ANSWERS[3]]
+    (together,) = sampler.rescore(prefilled, [ANSWERS[3]])
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_answers_longer_than_the_decoding_slots(decoder, sampler):
+    answer = [*random_texts(4, 1, 70, 71)[0], EOS]
+    (score,) = sampler.rescore(sampler.prefill([[8, 9]]), [[answer, [7, EOS]]])
+    expected = [reference_score(decoder, [8, 9], a).sum() for a in (answer, [7, EOS])]
+    np.testing.assert_allclose(score, expected, rtol=1e-5)
+
+
+def test_a_smaller_last_batch_compiles_nothing(decoder):
+    sampler = Sampler(decoder, eos_id=EOS, stop_mask=NO_STOP, max_new_tokens=3)
+    for rows in (slice(0, 5), slice(3, 5), slice(0, 1)):
+        _, _, prefilled = sampler.decode(sampler.prefill(PROMPTS[rows], 5))
+        sampler.rescore(prefilled, ANSWERS[rows])
+    assert sampler.num_traces == 3
+
+
+@pytest.mark.parametrize(("fsdp", "tensor"), [(1, 1), (2, 2)])
+def test_eight_devices_agree_with_one(decoder, sampler, fsdp, tensor):
+    meshed = Sampler(
+        decoder,
+        eos_id=EOS,
+        stop_mask=np.arange(VOCAB) == NEWLINE,
+        max_new_tokens=7,
+        mesh=make_mesh(fsdp=fsdp, tensor=tensor),
+    )
+    assert greedy(meshed, PROMPTS, 8) == greedy(sampler, PROMPTS, 6)
+    _, _, prefilled = meshed.decode(meshed.prefill(PROMPTS, 8))
+    assert prefilled.present.sharding.is_fully_replicated == (fsdp * tensor == 8)
+    scores = meshed.rescore(prefilled, ANSWERS)
+    expected = sampler.rescore(sampler.prefill(PROMPTS, 6), ANSWERS)
+    for one, other in zip(scores, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_no_answers(sampler):
+    scores = sampler.rescore(sampler.prefill(PROMPTS[:2]), [[], []])
+    assert [score.shape for score in scores] == [(0,), (0,)]
+
+
+def test_stop_mask_of_another_model(decoder):
+    with pytest.raises(ValueError, match="has 63 entries, but the model has 64 tok"):
+        Sampler(decoder, eos_id=EOS, stop_mask=NO_STOP[1:], max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "num_rows", "message"),
+    [
+        ([], 2, "0 prompts for a batch of 2 rows"),
+        ([[1]] * 3, 2, "3 prompts for a batch of 2 rows"),
+        ([[1], []], 2, "prompt 1 is empty; start prompts with bos"),
+        ([[1] * 154], 1, "prompt 0 with its answer takes 161 tokens, but .* 160 pos"),
+    ],
+)
+def test_bad_prompts(sampler, prompts, num_rows, message):
+    with pytest.raises(ValueError, match=message):
+        sampler.prefill(prompts, num_rows)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([[[3]]], "answers for 1 rows, but 2 prompts are prefilled"),
+        ([[[3]], [[3], []]], "row 1 has an empty answer; end answers with eos"),
+        ([[[3] * 159], []], "prompt 0 with an answer takes 161 tokens"),
+    ],
+)
+def test_bad_answers(sampler, answers, message):
+    prefilled = sampler.prefill([[4, 5], [6]])
+    with pytest.raises(ValueError, match=message):
+        sampler.rescore(prefilled, answers)
