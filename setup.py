@@ -11,7 +11,6 @@ CORE = [
     "jax>=0.10,<0.11",
     "jaxtyping>=0.3",
     "jinja2>=3.1",
-    "matplotlib>=3.9",
     "ml-collections>=1.1",
     "numpy>=2",
     "optax>=0.2.6",

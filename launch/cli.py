@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 import jax
@@ -26,6 +25,7 @@ WORKDIR = flags.DEFINE_string(
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Replace artifacts of another config in the workdir."
 )
+TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error was raised.")
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other hosts of a pod with jax.distributed."
 )
@@ -68,7 +68,6 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     """`app.run`, with the user's mistakes told in a line rather than a traceback."""
 
     def quiet_main(argv: Sequence[str]) -> None:
-        logging.get_absl_handler().setFormatter(None)
         try:
             main(argv)
         except KeyboardInterrupt:
@@ -76,15 +75,31 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
         except app.UsageError:
             raise
         except (ValueError, OSError, RuntimeError) as error:
-            logging.debug("%s", traceback.format_exc())
-            fail(f"{error}\n(--verbosity=1 shows where it was raised.)")
+            if TRACEBACK.value:
+                raise
+            fail(f"{error}\n(--traceback shows where this was raised.)")
 
-    logging.set_verbosity(logging.INFO)
-    logging.use_absl_handler()
+    _set_up_logging()
     try:
         app.run(quiet_main)
     except KeyError as error:
         fail(_unknown_field(str(error)))
+
+
+def _set_up_logging() -> None:
+    """Plain lines of what this package does, and of what others warn of."""
+    logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
+    handler = logging.get_absl_handler()
+    handler.setFormatter(None)
+    # Orbax reports every step of every save through the same logger.
+    handler.addFilter(
+        lambda record: (
+            record.levelno >= logging.converter.STANDARD_WARNING
+            or "radit_jax" in record.pathname
+            or "launch" in record.pathname
+        )
+    )
 
 
 def fail(message: str) -> None:

@@ -97,12 +97,14 @@ class Draft:
     @contextlib.contextmanager
     def file(self, name: str) -> Iterator[epath.Path]:
         """Gives a path to write to; renames it to `name` when the block ends well."""
-        aside = self.path / f"{name}.tmp"
+        final, aside = self.path / name, self.path / f"{name}.tmp"
         aside.parent.mkdir(parents=True, exist_ok=True)
         if aside.is_dir():
             aside.rmtree()
         yield aside
-        aside.rename(self.path / name)
+        if final.is_dir():
+            final.rmtree()
+        aside.replace(final)
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes one JSON file, once in a multi-process job."""
@@ -211,7 +213,7 @@ def _start(path: epath.Path, identity: dict) -> None:
         path.mkdir(parents=True, exist_ok=True)
         aside = path / f"{_STARTED}.tmp"
         aside.write_text(json.dumps(identity, indent=1))
-        aside.rename(path / _STARTED)
+        aside.replace(path / _STARTED)
     multihost_utils.sync_global_devices(f"started {path}")
 
 

@@ -213,6 +213,25 @@ class Config:
                 + "\n".join(f"  - {problem}" for problem in problems)
             )
 
+    @classmethod
+    def from_dict(cls, values: dict[str, dict[str, Any]]) -> "Config":
+        """The config of `dataclasses.asdict`, or of the JSON that holds it.
+
+        Raises:
+          ConfigError: an unknown section or field.
+        """
+        config = cls()
+        for section, fields in values.items():
+            for field, value in fields.items():
+                if not hasattr(getattr(config, section, None), field):
+                    raise ConfigError(
+                        f"{section}.{field} is no field of this version's config; "
+                        "run the pipeline again with this version."
+                    )
+                kept = tuple(value) if isinstance(value, list) else value
+                setattr(getattr(config, section), field, kept)
+        return config
+
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections for a manifest, as nested dicts, less the paths.
 

@@ -68,11 +68,11 @@ def read_objects(
             if line is None or not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(line.rstrip())
             except (ValueError, RecursionError) as error:
                 problems.add(
-                    f"{name}:{number} is not valid JSON ({error}). Write one JSON "
-                    "object a line."
+                    f"{name}:{number} is not valid JSON ({_fault(error)}). Write one "
+                    "JSON object a line."
                 )
                 continue
             if isinstance(record, dict):
@@ -82,6 +82,14 @@ def read_objects(
                     f"{name}:{number} is a JSON {type(record).__name__}, not an "
                     f"object: {line.strip()[:60]}. Write one JSON object a line."
                 )
+
+
+def _fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)  # e.g. a number of more digits than Python reads
 
 
 def string_problem(value: Any) -> str | None:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Iterator
+from typing import SupportsIndex
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
@@ -62,14 +63,14 @@ class ChunkStore:
     def __len__(self) -> int:
         return self._num_chunks
 
-    def __getitem__(self, chunk_id: int) -> Chunk:
+    def __getitem__(self, chunk_id: SupportsIndex) -> Chunk:
         return self.get_many([chunk_id])[0]
 
     def __iter__(self) -> Iterator[Chunk]:
         for begin in range(0, len(self), 1024):
             yield from self.get_many(range(begin, min(begin + 1024, len(self))))
 
-    def get_many(self, chunk_ids: Iterable[int]) -> list[Chunk]:
+    def get_many(self, chunk_ids: Iterable[SupportsIndex]) -> list[Chunk]:
         """The chunks of these ids, in this order; far faster than one by one.
 
         Raises:

@@ -101,7 +101,9 @@ def _averaged(points: list[Point]) -> list[Point]:
     """At most `_MAX_POINTS` points: the means of equal runs of steps."""
     size = -(-len(points) // _MAX_POINTS) if points else 1
     runs = [points[i : i + size] for i in range(0, len(points), size)]
-    return [tuple(sum(axis) / len(run) for axis in zip(*run, strict=True)) for run in runs]
+    return [
+        tuple(sum(axis) / len(run) for axis in zip(*run, strict=True)) for run in runs
+    ]
 
 
 def line_chart(title: str, lines: Sequence[Line], best: str = "") -> Markup:
@@ -142,7 +144,9 @@ def _axes(x_scale: Scale, y_scale: Scale) -> Markup:
     parts = []
     for tick in y_scale.ticks:
         _, y = _place((0, tick), x_scale, y_scale)
-        grid = '<path class="grid" d="M{} {}H{}"/><text x="{}" y="{}" class="y">{}</text>'
+        grid = (
+            '<path class="grid" d="M{} {}H{}"/><text x="{}" y="{}" class="y">{}</text>'
+        )
         where = (_LEFT, y, _WIDTH - _RIGHT, _LEFT - 7, y + 3.5)
         parts.append(Markup(grid).format(*where, f"{tick:g}"))
     for tick in x_scale.ticks:

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: computed, and silent where an interval is.
+"""What the numbers say, in sentences.
 
 A difference whose 95 % interval holds 0 is never called a gain or a loss.
 """
@@ -90,7 +90,7 @@ class Finding:
 
 
 def verdict(interval: Interval | None) -> str:
-    """ "gain", "loss", "unclear" (the interval holds 0) or "unknown" (there is none)."""
+    """One of gain, loss, unclear (the interval holds 0) and unknown (there is none)."""
     if interval is None:
         return "unknown"
     if interval["low"] > 0:
@@ -126,24 +126,52 @@ def _headline(subject, values, difference, results) -> str:
     return f"{subject} {verb} from {before} to {after}"
 
 
+def decomposition(results: dict) -> str:
+    """Splits RA-DIT's difference to REPLUG into its three steps, which add up to it."""
+    total = _difference(results, _BOTH)
+    steps = {
+        "with plain instruction tuning": _difference(results, _BRIEF),
+        "with passages in the training prompts": _difference(results, _READ),
+        "with the new query tower": _difference(results, _RETRIEVER),
+    }
+    if total is None or None in steps.values():
+        return ""
+    *first, last = (
+        f"{signed(step['value'])} came {name}"
+        + (" (an interval that includes 0)" if verdict(step) == "unclear" else "")
+        for name, step in steps.items()
+    )
+    points = f"Of these {signed(total['value'])} points"
+    return f"{points}, {', '.join(first)} and {last}."
+
+
 def findings(results: dict) -> list[Finding]:
-    """One paragraph for the LM, one for the retriever, one for both together."""
+    """One paragraph for the LM, one for the retriever, one apart from brevity."""
+    em, share = "exact match", "the share of answers that contain a reference"
     language_model = (
-        _sentence(results, _LM, "Fine-tuning it"),
-        _sentence(results, _BRIEF, "Plain instruction tuning, without passages,"),
+        _sentence(results, _LM, "Fine-tuning it", em),
+        _sentence(results, _BRIEF, "Plain instruction tuning, without passages,", em),
         _sentence(
-            results, _READ, "Beyond that, putting passages into the training prompts"
+            results,
+            _READ,
+            "Beyond that, putting passages into the training prompts",
+            em,
         ),
     )
     retriever = (
         _retrieval_sentence(results),
-        _sentence(results, _RETRIEVER, "Under the fine-tuned LM, the new query tower"),
-        _sentence(results, _RETRIEVER_ALONE, "Under the untuned LM, it"),
+        _sentence(results, _RETRIEVER, "Under the fine-tuned LM, it", em),
+        _sentence(results, _RETRIEVER_ALONE, "Under the untuned LM, it", em),
+    )
+    beyond = "Passages in the training prompts, beyond plain tuning,"
+    brevity_aside = (
+        _sentence(results, _BOTH, "Together, the two", share, "contains"),
+        _sentence(results, _READ, beyond, "it", "contains"),
     )
     paragraphs = {
         "The language model": language_model,
         "The retriever": retriever,
-        "Both": (_sentence(results, _BOTH, "Together, the two fine-tunings"),),
+        "Brevity aside": brevity_aside,
     }
     texts = {
         title: " ".join(sentence for sentence in sentences if sentence)
@@ -152,22 +180,40 @@ def findings(results: dict) -> list[Finding]:
     return [Finding(title, text) for title, text in texts.items() if text]
 
 
-def _sentence(results: dict, comparison: Comparison, subject: str) -> str:
-    difference = _difference(results, comparison)
-    if difference is None or _values(results, comparison) is None:
+def brevity(results: dict) -> str:
+    """Why exact match alone would mislead, with REPLUG's two numbers as the witness."""
+    for system in results["systems"]:
+        if (system["lm"], system["retriever"]) == ("base", "base"):
+            contains, exact = system["contains"]["value"], system["em"]["value"]
+            return (
+                f"{contains:.1f} % of REPLUG’s answers contain a reference, "
+                f"{exact:.1f} % are one."
+            )
+    return ""
+
+
+def _sentence(
+    results: dict, comparison: Comparison, subject: str, noun: str, metric: str = "em"
+) -> str:
+    difference = _difference(results, comparison, metric)
+    if difference is None:
         return ""
-    low, high = signed(difference["low"]), signed(difference["high"])
-    if not any(difference[end] for end in ("value", "low", "high")):
-        return f"{subject} left the exact match of every question as it was."
+    value, low, high = (difference[end] for end in ("value", "low", "high"))
+    if not (value or low or high):
+        return f"{subject} left {noun} as it was, question by question."
     if verdict(difference) == "unclear":
         return (
-            f"{subject} changed exact match by {signed(difference['value'])} points, "
-            f"but the interval ({low} to {high}) includes 0: these questions do not "
+            f"{subject} changed {noun} by {signed(value)} points, but the interval "
+            f"({signed(low)} to {signed(high)}) includes 0: these questions do not "
             "tell it from no effect."
         )
-    verb = "raised" if verdict(difference) == "gain" else "lowered"
-    points = f"{abs(difference['value']):.1f} points ({low} to {high})"
-    return f"{subject} {verb} exact match by {points}."
+    if verdict(difference) == "gain":
+        return (
+            f"{subject} raised {noun} by {value:.1f} points ({low:.1f} to {high:.1f})."
+        )
+    return (
+        f"{subject} lowered {noun} by {-value:.1f} points ({-high:.1f} to {-low:.1f})."
+    )
 
 
 def _retrieval_sentence(results: dict) -> str:
@@ -195,8 +241,10 @@ def _values(results: dict, comparison: Comparison) -> tuple[float, float] | None
     return tuple(found[key] for key in pair) if found.keys() >= set(pair) else None
 
 
-def _difference(results: dict, comparison: Comparison) -> Interval | None:
+def _difference(
+    results: dict, comparison: Comparison, metric: str = "em"
+) -> Interval | None:
     for difference in results.get("differences", []):
         if difference["what"] == comparison.what:
-            return difference.get("em")
+            return difference.get(metric)
     return None

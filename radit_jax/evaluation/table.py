@@ -18,7 +18,9 @@ def render_table(results: dict) -> str:
     passages = f"{results['num_chunks']} passages each"
     title = f"{results['num_questions']} questions, {passages}; percent [95 % interval]"
     blocks = [_systems(results), _differences(results), _retrievers(results)]
-    return "\n\n".join([title, *(_aligned(block) for block in blocks if len(block) > 1)])
+    return "\n\n".join(
+        [title, *(_aligned(block) for block in blocks if len(block) > 1)]
+    )
 
 
 def _systems(results: dict) -> list[list[str]]:
@@ -40,7 +42,9 @@ def _differences(results: dict) -> list[list[str]]:
 def _retrievers(results: dict) -> list[list[str]]:
     """A row a metric, so that any number of them stays narrow."""
     measured = {name: m for name, m in results["retriever"].items() if m}
-    columns = [(name, measured[name], "") for name in ("base", "tuned") if name in measured]
+    columns = [
+        (name, measured[name], "") for name in ("base", "tuned") if name in measured
+    ]
     if results.get("retriever_difference"):
         columns.append(("tuned - base", results["retriever_difference"], "+"))
     rows = [["retriever", *(name for name, _, _ in columns)]]
@@ -56,11 +60,9 @@ def _cell(interval: Interval | None, digits: int = 1, sign: str = "") -> str:
     if interval is None:
         return "-"
     # Adding 0.0 turns a rounded -0.0 into 0.0.
-    value, low, high = (
-        f"{round(interval[end], digits) + 0.0:{sign}.{digits}f}"
-        for end in ("value", "low", "high")
-    )
-    return f"{value} [{low}, {high}]"
+    ends = {end: round(interval[end], digits) + 0.0 for end in ("value", "low", "high")}
+    low, high = (f"{ends[end]:.{digits}f}" for end in ("low", "high"))
+    return f"{ends['value']:{sign}.{digits}f} [{low}, {high}]"
 
 
 def _short(name: str, most: int = _MAX_NAME) -> str:

@@ -205,14 +205,14 @@ def _encode(tokenizer: LMTokenizer, text: str) -> list[int]:
 
 def _collect(question: Question, texts: list[str], rows: list[tuple]) -> _Scored:
     """Sorts (texts, token ids, scores) of each prompt into candidates and gold."""
-    num_gold = 0 if question.gold is None else 1
+    num_gold = 0 if question.gold is None else 1  # the last of each row
     log_likelihood, gold = [], []
     for wanted, answers, scores in rows:
-        num = len(wanted) - num_gold
-        log_likelihood.append(
-            dict(zip(wanted[:num], scores[:num].tolist(), strict=True))
-        )
-        gold += [float(scores[num]) / len(answers[num])] * num_gold
+        # Not strict: a gold score has no candidate here.
+        candidates = wanted[: len(wanted) - num_gold]
+        log_likelihood.append(dict(zip(candidates, scores.tolist(), strict=False)))
+        if num_gold:
+            gold.append(float(scores[-1]) / len(answers[-1]))
     return _Scored(texts, log_likelihood, gold)
 
 

@@ -31,7 +31,7 @@ class Example:
     num_prompt_tokens: int  # with bos; the others are targets
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Packed rows `b` of `l` tokens, with `t` target slots each.
 
@@ -173,7 +173,7 @@ class RowBatches:
           seed: of the permutations.
 
         Raises:
-          PackingError: a batch would hold a row twice.
+          PackingError: there are fewer rows than a batch holds.
         """
         if len(rows) < batch_rows:
             raise PackingError(

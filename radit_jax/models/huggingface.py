@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 from flax import nnx
 
-from radit_jax.models import family, safetensors_files, weights
+from radit_jax.models import family, safetensors_files, tables, weights
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.encoder import Encoder
 from radit_jax.models.weights import CheckpointError, Place, Tensor
@@ -49,7 +49,7 @@ def load_decoder(
     tied = ("lm_head.weight",) if config.tied_head else ()
     return weights.fill(
         lambda: Decoder(config, rngs=nnx.Rngs(0)),
-        weights.DECODER,
+        tables.DECODER,
         safetensors_files.read(path),
         kind="hf",
         where=str(path),
@@ -77,7 +77,7 @@ def load_encoder(
     tensors = safetensors_files.read(path)
     return weights.fill(
         lambda: Encoder(config, rngs=nnx.Rngs(0)),
-        weights.ENCODER,
+        tables.ENCODER,
         {_modern_name(name): tensor for name, tensor in tensors.items()},
         kind="hf",
         where=str(path),
@@ -125,7 +125,7 @@ def save_decoder(
     raw = family.write_decoder(decoder.config)
     if tokenizer is not None:
         raw |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
-    tensors = weights.dump(decoder, weights.DECODER)
+    tensors = weights.dump(decoder, tables.DECODER)
     _save(raw, tensors, directory, tokenizer, max_shard_bytes, overwrite)
 
 
@@ -143,7 +143,7 @@ def save_encoder(
       CheckpointError: if the directory exists and may not be replaced.
     """
     raw = family.write_encoder(encoder.config)
-    tensors = weights.dump(encoder, weights.ENCODER)
+    tensors = weights.dump(encoder, tables.ENCODER)
     _save(raw, tensors, directory, tokenizer, max_shard_bytes, overwrite)
 
 

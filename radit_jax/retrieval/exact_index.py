@@ -47,6 +47,7 @@ class ExactIndex:
         num_blocks = -(-device_rows // block_size)
         self._block_shape = (num_blocks, -(-device_rows // num_blocks))
         self._rows = self._put_rows()
+        self._find = self._compile()
 
     @property
     def num_chunks(self) -> int:
@@ -77,7 +78,7 @@ class ExactIndex:
             # Powers of two, so that batches of all sizes compile few programs.
             size = 1 << (len(batch) - 1).bit_length()
             padded = np.pad(batch, ((0, size - len(batch)), (0, 0)))
-            found = self._search(num_candidates)(padded, self._rows)
+            found = self._find(padded, self._rows, k=num_candidates)
             ids[start : start + _QUERIES] = np.asarray(found)[: len(batch)]
         return ranking.rank(self._embeddings, queries, ids, k)
 
@@ -102,27 +103,27 @@ class ExactIndex:
         sharding = NamedSharding(self._mesh, PartitionSpec(_AXIS))
         return jax.make_array_from_callback(shape, sharding, read)
 
-    @functools.cache  # noqa: B019 (an index lives as long as its process)
-    def _search(self, k: int):
-        """The compiled search for the ids of the best k."""
-        find = functools.partial(
-            _search_shard,
-            k=k,
-            num_chunks=self.num_chunks,
-            block_shape=self._block_shape,
-        )
-        everywhere = PartitionSpec()
-        return jax.jit(
-            jax.shard_map(
-                find,
+    def _compile(self):
+        """The compiled search: queries, rows and k to the ids of the best k."""
+
+        def find(queries, rows, k):
+            everywhere = PartitionSpec()
+            return jax.shard_map(
+                functools.partial(
+                    _search_shard,
+                    k=k,
+                    num_chunks=self.num_chunks,
+                    block_shape=self._block_shape,
+                ),
                 mesh=self._mesh,
                 in_specs=(everywhere, PartitionSpec(_AXIS)),
                 out_specs=everywhere,
                 # All devices gather and sort the same candidates, which the checker
                 # of replicated values cannot see.
                 check_vma=False,
-            )
-        )
+            )(queries, rows)
+
+        return jax.jit(find, static_argnames="k")
 
 
 def _search_shard(

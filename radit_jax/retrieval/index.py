@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ class IndexFileError(ValueError):
     """A saved index that cannot be used."""
 
 
+@runtime_checkable
 class Index(Protocol):
     """What `Retriever` needs of an index."""
 

@@ -20,11 +20,10 @@ def check(queries: Float[np.ndarray, "b e"], k: int, embeddings: Embeddings) -> 
     Raises:
       SearchError: k, the queries' width or their numbers do not fit.
     """
-    if not 1 <= k <= embeddings.num_rows:
+    if k > embeddings.num_rows:
         raise SearchError(
-            f"k={k} is {'larger than' if k > 0 else 'not a number of chunks of'} the "
-            f"corpus of {embeddings.num_rows} chunks; lower "
-            "--config.retrieve.num_chunks, or set it to at least 1."
+            f"k={k} is larger than the corpus of {embeddings.num_rows} chunks; lower "
+            "--config.retrieve.num_chunks."
         )
     if queries.shape[1] != embeddings.width:
         raise SearchError(

@@ -5,7 +5,6 @@ from radit_jax.artifacts import Artifact
 from radit_jax.config import Config, CorpusConfig
 from radit_jax.corpus import documents, store
 from radit_jax.text import chunking
-from radit_jax.types import Chunk
 from radit_jax.workdir import Workdir
 
 
@@ -39,7 +38,9 @@ def _chunks(corpus: CorpusConfig, counts: dict):
         text_field=corpus.text_field,
     ):
         counts["documents"] += 1
-        for start, text in chunking.split_words(document.text, corpus.max_chunk_words):
-            yield Chunk(counts["chunks"], document.id, text, document.title, start)
-            counts["chunks"] += 1
-            counts["words"] += len(text.split())
+        chunks = chunking.chunk_document(
+            document, corpus.max_chunk_words, counts["chunks"]
+        )
+        counts["chunks"] += len(chunks)
+        counts["words"] += sum(len(chunk.text.split()) for chunk in chunks)
+        yield from chunks

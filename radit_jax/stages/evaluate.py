@@ -214,7 +214,7 @@ def shown_questions(
             "systems": [
                 {
                     "name": name,
-                    "answer": records[name][row]["text"],
+                    "answer": records[name][row]["answer"],
                     "probability": float(np.exp(records[name][row]["log_probability"])),
                     "correct": correct[name][row],
                 }

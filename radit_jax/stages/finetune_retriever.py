@@ -19,6 +19,7 @@ from radit_jax.config import Config, ConfigError
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.instruct.mixture import MixedBatches
 from radit_jax.models import huggingface
+from radit_jax.models.dual_encoder import Tower
 from radit_jax.ops import likelihood, losses
 from radit_jax.retrieval import exact_index
 from radit_jax.retrieval.embeddings import Embeddings
@@ -76,8 +77,8 @@ def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
     )
-    graphdef, params = nnx.split(tower.model)
-    loss_fn = functools.partial(lsr_loss, graphdef, config)
+    graphdef, params = nnx.split(tower.encoder)
+    loss_fn = functools.partial(lsr_loss, config, tower, graphdef)
     plan = training_run.Plan(
         folder=draft.path,
         label="finetune_retriever",
@@ -95,10 +96,10 @@ def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
         _validation(config, workdir, matrix, tower, graphdef),
         devices,
     )
-    nnx.update(tower.model, result.params)
+    nnx.update(tower.encoder, result.params)
     if artifacts.is_main_process():
         with draft.file("model") as folder:
-            huggingface.save_encoder(tower.model, folder, tower.tokenizer)
+            huggingface.save_encoder(tower.encoder, folder, tower.tokenizer)
         training_run.clean(plan)
     draft.counts |= {
         "instructions": batches.num_instructions,
@@ -111,9 +112,9 @@ def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
     logging.info("finetune_retriever: %s", draft.counts)
 
 
-def lsr_loss(graphdef, config: Config, params, batch):
+def lsr_loss(config: Config, tower: Tower, graphdef, params, batch):
     """Eq. 5 over one batch: (summed loss, queries, sums of diagnostics)."""
-    query = nnx.merge(graphdef, params)(batch["query_ids"], batch["query_mask"])
+    query = tower.embed(graphdef, params, batch["query_ids"], batch["query_mask"])
     scores = jnp.einsum(
         "be,bke->bk", query, batch["passages"], precision=jax.lax.Precision.HIGHEST
     )
@@ -148,7 +149,9 @@ def lsr_loss(graphdef, config: Config, params, batch):
 class Batches:
     """Mixed batches of queries with their frozen passages and LM scores."""
 
-    def __init__(self, config: Config, workdir: Workdir, matrix: Embeddings, tower):
+    def __init__(
+        self, config: Config, workdir: Workdir, matrix: Embeddings, tower: Tower
+    ):
         """Reads the retrieved questions and their scores; checks that they match."""
         settings = config.retriever_training
         items = [load_scored(config, workdir, split) for split in ("train", "corpus")]
@@ -165,7 +168,7 @@ class Batches:
         self._chunk_ids = np.asarray([item.chunk_ids[:num_chunks] for item in found])
         self._lm_scores = np.concatenate([scores for _, scores in items if len(scores)])
         self._matrix = matrix
-        self._ids, self._mask = tower.encode([i.instruction.question for i in found])
+        self._ids, self._mask = tower.tokenize([i.instruction.question for i in found])
 
     def __iter__(self) -> "Batches":
         return self
@@ -240,8 +243,8 @@ def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, gra
     store = ChunkStore(chunks.path / "chunks.array_record")
     documents = [store[row].document_id for row in range(len(store))]
     exact = exact_index.ExactIndex(matrix)
-    ids, mask = tower.encode([instruction.question for instruction in found])
-    embed = jax.jit(lambda params: nnx.merge(graphdef, params)(ids, mask))
+    ids, mask = tower.tokenize([instruction.question for instruction in found])
+    embed = jax.jit(lambda params: tower.embed(graphdef, params, ids, mask))
     depth = min(config.retrieve.num_chunks, len(store))
 
     def validate(params) -> float:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
@@ -25,10 +23,12 @@ def lm_hash(config: Config, workdir: Workdir, name: str) -> str:
     return artifacts.load(workdir.lm(name), "finetune_lm").sha256
 
 
-def load_lm(config: Config, workdir: Workdir, name: str) -> tuple[Decoder, LMTokenizer]:
+def load_lm(
+    config: Config, workdir: Workdir, name: str, remat: bool = False
+) -> tuple[Decoder, LMTokenizer]:
     """The base LM, or the one that `finetune_lm` wrote under `name`."""
     path = config.lm.path if name == "base" else workdir.lm(name) / "model"
-    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype)
+    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype, remat=remat)
     if config.lm.max_tokens > decoder.config.max_positions:
         raise ValueError(
             f"--config.lm.max_tokens={config.lm.max_tokens} is more than the "
@@ -104,11 +104,3 @@ def retriever(config: Config, workdir: Workdir, query_tower_name: str) -> Retrie
     searched = index.load(built.path / "index", embeddings_of(embedded))
     tower = query_tower(config, workdir, query_tower_name)
     return Retriever(Embedder(tower), searched)
-
-
-def ids_of_documents(documents: list[str]) -> dict[str, np.ndarray]:
-    """Document id → its chunk ids, from the document id of each chunk in order."""
-    rows: dict[str, list[int]] = {}
-    for row, document in enumerate(documents):
-        rows.setdefault(document, []).append(row)
-    return {document: np.asarray(ids) for document, ids in rows.items()}

@@ -187,13 +187,15 @@ class Answerer:
 
 def _record(found: Retrieved, answer: Answer) -> dict:
     instruction = found.instruction
+    values = {
+        key: value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in dataclasses.asdict(answer).items()
+    }
     return {
         "id": instruction.id,
         "question": instruction.question,
         "answers": instruction.answers,
         "positives": instruction.positives,
         "chunk_ids": found.chunk_ids[: len(answer.chunk_answers)],
-    } | {
-        key: value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in dataclasses.asdict(answer).items()
-    }
+        "answer": values.pop("text"),
+    } | values

@@ -32,7 +32,7 @@ EVAL_MARKERS = Markers("Q: ", "\n", "A:")
 
 
 def draw_markers(example_id: str, seed: int) -> Markers:
-    """Markers of a training example: a function of its id and the seed alone., on any host."""
+    """Markers of a training example: a function of its id and the seed alone."""
     digest = hashlib.sha256(f"{seed}:{example_id}".encode()).digest()
     choice = int.from_bytes(digest[:8], "big")
     question, answer = divmod(choice, len(ANSWER_MARKERS))

@@ -10,7 +10,11 @@ from radit_jax.types import Document
 
 def test_worked_example():
     text = "  a b c d e\n\nf g h i j "
-    assert chunking.split_words(text, 5) == [(2, "a b c"), (8, "d e\n\nf"), (16, "g h i j")]
+    assert chunking.split_words(text, 5) == [
+        (2, "a b c"),
+        (8, "d e\n\nf"),
+        (15, "g h i j"),
+    ]
 
 
 @pytest.mark.parametrize("num_words", [1, 2, 8, 9, 10, 17, 100, 101])
@@ -35,7 +39,7 @@ def test_no_words_no_pieces(text):
 
 
 def test_max_words_leaves_room_for_a_word():
-    with pytest.raises(ValueError, match="max_words=1 .* max_chunk_words to 2"):
+    with pytest.raises(ValueError, match="max_words=1 words.*max_chunk_words to 2"):
         chunking.split_words("a b", 1)
 
 

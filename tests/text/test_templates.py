@@ -34,7 +34,9 @@ def prompt_of(tokenizer, **kwargs):
 def test_rendered_text_is_the_papers(tokenizer, question_marker, answer_marker):
     chunk, question, answer = "Paris: the capital.", "What is Paris?", "The capital"
     markers = templates.Markers(question_marker, "\n", answer_marker.rstrip())
-    paper = f"Background: {chunk}\n\n{question_marker}{question}\n{answer_marker}{answer}"
+    paper = (
+        f"Background: {chunk}\n\n{question_marker}{question}\n{answer_marker}{answer}"
+    )
     rendered = (
         templates.background_block(chunk)
         + templates.question_block(question, markers)
@@ -67,7 +69,7 @@ def test_draw_covers_every_choice_evenly():
 
 def test_draw_depends_on_id_and_seed_alone():
     # Frozen: a change here would change every training set that was ever built.
-    assert templates.draw_markers("nq-17", 0) == templates.Markers(*FROZEN_DRAW)
+    assert templates.draw_markers("nq-17", 0) == templates.Markers("", "\n", "Answer:")
     ids = [f"id{i}" for i in range(50)]
     draws = [templates.draw_markers(i, 0) for i in ids]
     assert draws == [templates.draw_markers(i, 0) for i in reversed(ids)][::-1]

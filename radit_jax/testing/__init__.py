@@ -1,0 +1,1 @@
+"""A toy world for the tests: documents, questions, tokenizers and random models."""

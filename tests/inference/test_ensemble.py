@@ -1,0 +1,198 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tokenizers
+
+from radit_jax.inference import ensemble
+from radit_jax.inference.ensemble import Question, Retrieval, answer_ensemble
+from radit_jax.inference.sampler import Sampler
+from radit_jax.inference.token_ensemble import token_ensemble
+from radit_jax.text.tokenizer import LMTokenizer
+
+from .reference import EOS, NEWLINE, VOCAB, full_log_probs, random_texts
+from .reference import score as reference_score
+
+LETTERS = [chr(i) for i in range(ord("A"), ord("z") + 1)]
+
+
+def make_tokenizer(eos_id=EOS):
+    names = ["<pad>", "<s>", "</s>", "Ġ", ".", "Ċ", *LETTERS]
+    vocab = {name: i for i, name in enumerate(names[:VOCAB])}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    backend.add_special_tokens(names[:3])
+    return LMTokenizer(backend, bos_id=1, eos_id=eos_id)
+
+
+TOKENIZER = make_tokenizer()
+PROMPTS = random_texts(20, 8, 3, 60)
+LOG_P_R = np.log([0.5, 0.3, 0.2]).tolist()
+QUESTIONS = [
+    Question(
+        prompts=PROMPTS[:5],
+        retrievals={
+            "base": Retrieval((0, 1, 2), tuple(LOG_P_R)),
+            "tuned": Retrieval((3, 1), (np.log(0.9), np.log(0.1))),
+            "none": Retrieval((4,), (0.0,)),
+        },
+        gold="ABC",
+    ),
+    Question(PROMPTS[5:6], {"none": Retrieval((0,), (0.0,))}),
+    Question(PROMPTS[6:], {"base": Retrieval((1, 0), tuple(np.log([0.6, 0.4])))}),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(sampler):
+    return answer_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+
+
+def greedy(decoder, prompts, log_p_r):
+    """Token by token on the mixture, no cache; one prompt: plain greedy decoding."""
+    answer = []
+    for _ in range(7):
+        log_probs = [full_log_probs(decoder, [*p, *answer])[-1] for p in prompts]
+        mixed = sum(np.exp(lp) * np.exp(w) for lp, w in zip(log_probs, log_p_r))  # noqa: B905
+        answer.append(int(np.argmax(mixed)))
+        if answer[-1] in (EOS, NEWLINE):
+            break
+    return TOKENIZER.decode(answer).split("\n")[0].strip()
+
+
+def test_equals_a_mixture_by_hand(decoder, answers):
+    for question, by_retriever in zip(QUESTIONS, answers, strict=True):
+        assert list(by_retriever) == list(question.retrievals)
+        for name, answer in by_retriever.items():
+            check_by_hand(decoder, question, question.retrievals[name], answer)
+
+
+def check_by_hand(decoder, question, retrieval, answer):
+    prompts = [question.prompts[row] for row in retrieval.rows]
+    texts = [greedy(decoder, [prompt], [0.0]) for prompt in prompts]
+    assert answer.chunk_answers == tuple(texts)
+    unique = [t for i, t in enumerate(texts) if t and t not in texts[:i]] or [""]
+    assert answer.candidates == tuple(unique)
+    table = np.zeros((len(unique), len(prompts)))
+    for i, text in enumerate(unique):
+        output = [*TOKENIZER.encode(" " + text), EOS]
+        for j, prompt in enumerate(prompts):
+            table[i, j] = reference_score(decoder, prompt, output).sum()
+    np.testing.assert_allclose(answer.log_likelihood, table, rtol=1e-5)
+    mixed = np.log(np.exp(table + np.array(retrieval.log_p_r)).sum(axis=1))
+    np.testing.assert_allclose(answer.candidate_log_probability, mixed, rtol=1e-5)
+    assert answer.text == unique[int(mixed.argmax())]
+    assert answer.log_probability == pytest.approx(mixed.max(), rel=1e-5)
+
+
+def test_candidates_and_chunks_differ(answers):
+    # Guards the test above: one candidate, or equal columns, would prove little.
+    answer = answers[0]["base"]
+    assert len(answer.candidates) == 3
+    assert np.ptp(answer.log_likelihood, axis=1).min() > 0.1
+
+
+def test_gold_is_scored_and_no_candidate(decoder, answers):
+    output = [*TOKENIZER.encode(" ABC"), EOS]
+    for name, retrieval in QUESTIONS[0].retrievals.items():
+        expected = [
+            reference_score(decoder, QUESTIONS[0].prompts[row], output).mean()
+            for row in retrieval.rows
+        ]
+        answer = answers[0][name]
+        np.testing.assert_allclose(answer.gold_log_likelihood, expected, rtol=1e-5)
+        assert "ABC" not in answer.candidates
+    assert answers[1]["none"].gold_log_likelihood is None
+
+
+def test_gold_that_is_a_candidate_too(answers, sampler):
+    text = answers[0]["tuned"].text
+    question = dataclasses.replace(QUESTIONS[0], gold=text)
+    (again,) = answer_ensemble(sampler, TOKENIZER, [question], batch_size=8)
+    tuned = again["tuned"]
+    assert tuned.candidates == answers[0]["tuned"].candidates
+    num_tokens = len(TOKENIZER.encode(" " + text)) + 1
+    np.testing.assert_allclose(
+        tuned.gold_log_likelihood * num_tokens,
+        tuned.log_likelihood[tuned.candidates.index(text)],
+        rtol=1e-5,
+    )
+
+
+def test_batches_do_not_matter(answers, sampler):
+    # Two rows a batch: a question of five prompts spreads over three caches.
+    others = answer_ensemble(sampler, TOKENIZER, QUESTIONS[::-1], 2)[::-1]
+    for one, other in zip(answers, others, strict=True):
+        for name, answer in one.items():
+            assert other[name].text == answer.text
+            assert other[name].chunk_answers == answer.chunk_answers
+            np.testing.assert_allclose(
+                other[name].log_likelihood, answer.log_likelihood, rtol=1e-5, atol=1e-5
+            )
+
+
+def test_each_prompt_is_read_once(sampler, monkeypatch):
+    read = []
+    prefill = sampler.prefill
+    monkeypatch.setattr(
+        sampler, "prefill", lambda rows, num: read.extend(rows) or prefill(rows, num)
+    )
+    answer_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+    assert sorted(read) == sorted(PROMPTS)
+
+
+def test_saying_nothing_is_no_candidate_among_others():
+    texts = ["", "b", "a", "b"]
+    assert ensemble._candidates(texts, (0, 1, 2, 3)) == ("b", "a")
+    assert ensemble._candidates(texts, (2, 0)) == ("a",)
+    assert ensemble._candidates(texts, (0,)) == ("",)
+
+
+def test_saying_nothing_at_all(decoder):
+    log_probs = full_log_probs(decoder, PROMPTS[5])[-1]
+    eos_id = int(log_probs.argmax())
+    stop = np.zeros(VOCAB, bool)
+    sampler = Sampler(decoder, eos_id=eos_id, stop_mask=stop, max_new_tokens=7)
+    (answer,) = answer_ensemble(sampler, make_tokenizer(eos_id), [QUESTIONS[1]], 8)
+    assert answer["none"].candidates == ("",)
+    assert answer["none"].log_probability == pytest.approx(log_probs.max(), rel=1e-5)
+
+
+def test_newline_stop_mask():
+    mask = ensemble.newline_stop_mask(TOKENIZER, VOCAB + 3)
+    assert mask.shape == (VOCAB + 3,)
+    assert np.flatnonzero(mask).tolist() == [NEWLINE]
+
+
+def test_token_ensemble_equals_a_loop_by_hand(decoder, sampler):
+    texts = token_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+    alone = set()
+    for question, by_retriever in zip(QUESTIONS, texts, strict=True):
+        assert list(by_retriever) == list(question.retrievals)
+        for name, retrieval in question.retrievals.items():
+            prompts = [question.prompts[row] for row in retrieval.rows]
+            expected = greedy(decoder, prompts, retrieval.log_p_r)
+            assert by_retriever[name] == expected
+            alone.add(expected == greedy(decoder, prompts[:1], [0.0]))
+    assert alone == {True, False}  # the mixture matters, at least once
+
+
+def test_no_questions(sampler):
+    assert answer_ensemble(sampler, TOKENIZER, [], batch_size=8) == []
+    assert token_ensemble(sampler, TOKENIZER, [], batch_size=8) == []
+
+
+@pytest.mark.parametrize("run", [answer_ensemble, token_ensemble])
+@pytest.mark.parametrize(
+    ("retrieval", "message"),
+    [
+        (Retrieval((), ()), "question 1 has 0 rows and 0 log-prob.* 'base'; give one"),
+        (Retrieval((0,), (0.0, 0.0)), "1 rows and 2 log-probabilities"),
+        (Retrieval((0, 1), (0.0, 0.0)), r"rows \(0, 1\) .* 'base', but 1 prompts"),
+    ],
+)
+def test_bad_retrieval(sampler, run, retrieval, message):
+    questions = [QUESTIONS[1], Question([[7, 8]], {"base": retrieval})]
+    with pytest.raises(ValueError, match=message):
+        run(sampler, TOKENIZER, questions, batch_size=4)

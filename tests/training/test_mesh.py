@@ -1,0 +1,73 @@
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec
+
+from radit_jax.training import mesh as mesh_lib
+
+
+@pytest.mark.parametrize(
+    ("fsdp", "tensor", "shape"),
+    [(1, 1, (8, 1, 1)), (8, 1, (1, 8, 1)), (2, 2, (2, 2, 2)), (1, 4, (2, 1, 4))],
+)
+def test_what_is_left_over_is_data_parallel(fsdp, tensor, shape):
+    mesh = mesh_lib.make_mesh(fsdp, tensor)
+    assert mesh.axis_names == ("data", "fsdp", "tensor")
+    assert mesh.devices.shape == shape
+
+
+@pytest.mark.parametrize(("fsdp", "tensor"), [(3, 1), (4, 4), (0, 1)])
+def test_devices_that_do_not_divide_are_refused(fsdp, tensor):
+    message = f"fsdp={fsdp} and tensor={tensor} .* there are 8; choose"
+    with pytest.raises(ValueError, match=message):
+        mesh_lib.make_mesh(fsdp, tensor)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "spec"),
+    [
+        ((3, 8, 16), ("layers", "embed", "mlp"), (None, "fsdp", "tensor")),
+        ((8, 6, 4), ("embed", "heads", "head"), ("fsdp", "tensor", None)),
+        ((8, 3, 4), ("embed", "kv_heads", "head"), ("fsdp", None, None)),
+        ((7, 8), ("vocab", "embed"), (None, "fsdp")),
+        ((16, 4), ("mlp", "heads"), ("tensor", None)),
+        ((8,), None, ()),
+    ],
+)
+def test_rules(shape, axes, spec):
+    metadata = {} if axes is None else {"axes": axes}
+    variable = nnx.Param(np.zeros(shape, np.float32), **metadata)
+    mesh = mesh_lib.make_mesh(fsdp=4, tensor=2)
+    assert mesh_lib.partition_spec(variable, mesh) == PartitionSpec(*spec)
+
+
+@pytest.mark.parametrize("axes", [("embed", "width"), ("embed",)])
+def test_axes_that_do_not_fit_are_refused(axes):
+    variable = nnx.Param(np.zeros((8, 4), np.float32), axes=axes)
+    with pytest.raises(ValueError, match=r"shape \(8, 4\) has axes=.* give one name"):
+        mesh_lib.partition_spec(variable, mesh_lib.make_mesh())
+
+
+def test_optimizer_moments_lie_as_their_parameters():
+    mesh = mesh_lib.make_mesh(fsdp=4, tensor=2)
+    params = nnx.State(
+        {"w": nnx.Param(np.zeros((8, 4), np.float32), axes=("embed", "mlp"))}
+    )
+    moments = jax.eval_shape(optax.adam(1.0).init, params)
+    shardings = mesh_lib.param_shardings(moments, mesh)
+    assert jax.tree.structure(shardings) == jax.tree.structure(moments)
+    specs = [leaf.spec for leaf in jax.tree.leaves(shardings)]
+    split = PartitionSpec("fsdp", "tensor")
+    assert specs == [PartitionSpec(), split, split]
+
+
+def test_batches_are_split_over_data_and_fsdp_and_replicated_over_tensor():
+    mesh = mesh_lib.make_mesh(fsdp=2, tensor=2)
+    rows = np.arange(24, dtype=np.float32).reshape(8, 3)
+    placed = mesh_lib.put_batch({"rows": rows, "six": rows[:6]}, mesh)
+    np.testing.assert_array_equal(placed["rows"], rows)
+    assert placed["rows"].sharding.shard_shape((8, 3)) == (2, 3)
+    assert placed["six"].sharding.is_fully_replicated
+    np.testing.assert_array_equal(placed["six"], rows[:6])
