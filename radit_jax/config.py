@@ -141,6 +141,7 @@ class ScoringConfig:
 class RetrieverTrainingConfig:
     """Stage 8, `finetune_retriever` (paper §1, §4)."""
 
+    lm: str = "base"  # whose scores: "base" (the paper), or a tuned LM's name
     score: str = "mean_log_likelihood"  # form of score_LM; see ops.likelihood
     lm_temperature: float = 0.01  # τ of Eq. 4
     direction: str = "forward"  # KL(p_R || p_LSR), the paper; "reverse": the other
@@ -258,6 +259,7 @@ _CHOICES = {
     "examples.kind": ("ra_it", "it"),
     "lm_training.examples": ("ra_it", "it"),
     "scoring.lm": ("base", "ra_it", "it"),
+    "retriever_training.lm": ("base", "ra_it", "it"),
     "predict.lm": ("base", "ra_it", "it"),
     "retriever_training.score": (
         "mean_log_likelihood",

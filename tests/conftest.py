@@ -9,7 +9,9 @@ os.environ["XLA_FLAGS"] = (
 
 from jaxtyping import install_import_hook
 
-install_import_hook("radit_jax", "beartype.beartype")
+from tests import typechecker
+
+install_import_hook("radit_jax", f"{typechecker.__name__}.check")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

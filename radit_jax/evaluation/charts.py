@@ -143,7 +143,7 @@ def _place(point: Point, x_scale: Scale, y_scale: Scale) -> Point:
 def _axes(x_scale: Scale, y_scale: Scale) -> Markup:
     parts = []
     for tick in y_scale.ticks:
-        _, y = _place((0, tick), x_scale, y_scale)
+        _, y = _place((0.0, tick), x_scale, y_scale)
         grid = (
             '<path class="grid" d="M{} {}H{}"/><text x="{}" y="{}" class="y">{}</text>'
         )
@@ -151,7 +151,7 @@ def _axes(x_scale: Scale, y_scale: Scale) -> Markup:
         parts.append(Markup(grid).format(*where, f"{tick:g}"))
     for tick in x_scale.ticks:
         if tick <= x_scale.high:
-            x, _ = _place((tick, 0), x_scale, y_scale)
+            x, _ = _place((tick, 0.0), x_scale, y_scale)
             text = '<text x="{}" y="{}" class="x">{}</text>'
             parts.append(Markup(text).format(x, _HEIGHT - _BOTTOM + 16, f"{tick:,g}"))
     label = '<text x="{}" y="{}" class="axis">step</text>'

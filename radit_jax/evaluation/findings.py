@@ -6,78 +6,8 @@ A difference whose 95 % interval holds 0 is never called a gain or a loss.
 import dataclasses
 
 from radit_jax.evaluation.metrics import Interval
+from radit_jax.evaluation.systems import COMPARISONS, Comparison
 
-System = tuple[str, str]  # (LM, retriever)
-
-SYSTEM_NAMES: dict[System, str] = {
-    ("base", "none"): "LM alone",
-    ("base", "base"): "REPLUG",
-    ("it", "base"): "IT + retriever",
-    ("ra_it", "base"): "RA-IT",
-    ("base", "tuned"): "R-ft only",
-    ("ra_it", "tuned"): "RA-DIT",
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two systems that differ in one thing, and what that thing is."""
-
-    with_it: System
-    without_it: System
-    subject: str  # of a sentence: "… raised exact match from … to …"
-    isolates: str  # beside the difference in the table
-
-    @property
-    def what(self) -> str:
-        """The name of the difference in `results.json`."""
-        return f"{SYSTEM_NAMES[self.with_it]} minus {SYSTEM_NAMES[self.without_it]}"
-
-
-COMPARISONS = (
-    Comparison(
-        ("ra_it", "tuned"),
-        ("base", "base"),
-        "Fine-tuning the LM and the retriever",
-        "both fine-tunings together",
-    ),
-    Comparison(
-        ("ra_it", "base"),
-        ("base", "base"),
-        "Fine-tuning the LM",
-        "the LM’s fine-tuning as a whole",
-    ),
-    Comparison(
-        ("it", "base"),
-        ("base", "base"),
-        "Plain instruction tuning",
-        "learning to answer briefly: the same questions, no passages",
-    ),
-    Comparison(
-        ("ra_it", "base"),
-        ("it", "base"),
-        "Training with passages in the prompt",
-        "learning to read: passages in the training prompts",
-    ),
-    Comparison(
-        ("ra_it", "tuned"),
-        ("ra_it", "base"),
-        "Fine-tuning the retriever under the tuned LM",
-        "the retriever’s fine-tuning, under the tuned LM",
-    ),
-    Comparison(
-        ("base", "tuned"),
-        ("base", "base"),
-        "Fine-tuning the retriever under the untuned LM",
-        "the retriever’s fine-tuning, under the untuned LM",
-    ),
-    Comparison(
-        ("base", "base"),
-        ("base", "none"),
-        "Retrieval",
-        "retrieval itself, before any fine-tuning",
-    ),
-)
 _BOTH, _LM, _BRIEF, _READ, _RETRIEVER, _RETRIEVER_ALONE, _RETRIEVAL = COMPARISONS
 
 
@@ -127,22 +57,21 @@ def _headline(subject, values, difference, results) -> str:
 
 
 def decomposition(results: dict) -> str:
-    """Splits RA-DIT's difference to REPLUG into its three steps, which add up to it."""
+    """RA-DIT's difference to REPLUG as its three steps, which add up to it."""
     total = _difference(results, _BOTH)
     steps = {
         "with plain instruction tuning": _difference(results, _BRIEF),
         "with passages in the training prompts": _difference(results, _READ),
-        "with the new query tower": _difference(results, _RETRIEVER),
+        "with the tuned query tower": _difference(results, _RETRIEVER),
     }
     if total is None or None in steps.values():
         return ""
-    *first, last = (
-        f"{signed(step['value'])} came {name}"
+    parts = [
+        f"{signed(step['value'])} {name}"
         + (" (an interval that includes 0)" if verdict(step) == "unclear" else "")
         for name, step in steps.items()
-    )
-    points = f"Of these {signed(total['value'])} points"
-    return f"{points}, {', '.join(first)} and {last}."
+    ]
+    return f"Step by step: {', '.join(parts)}; {signed(total['value'])} points in all."
 
 
 def findings(results: dict) -> list[Finding]:
@@ -182,14 +111,20 @@ def findings(results: dict) -> list[Finding]:
 
 def brevity(results: dict) -> str:
     """Why exact match alone would mislead, with REPLUG's two numbers as the witness."""
-    for system in results["systems"]:
-        if (system["lm"], system["retriever"]) == ("base", "base"):
-            contains, exact = system["contains"]["value"], system["em"]["value"]
-            return (
-                f"{contains:.1f} % of REPLUG’s answers contain a reference, "
-                f"{exact:.1f} % are one."
-            )
-    return ""
+    keyed = {(s["lm"], s["retriever"]): s for s in results["systems"]}
+    if (replug := keyed.get(_RETRIEVAL.with_it)) is None:
+        return ""
+    contains, exact = replug["contains"]["value"], replug["em"]["value"]
+    numbers = (
+        f"{contains:.1f} % of its answers contain a reference, {exact:.1f} % are one"
+    )
+    if contains <= exact:
+        return f"The untuned LM answers briefly already: with retrieval, {numbers}."
+    return (
+        "The untuned LM answers in sentences, so it seldom matches a reference "
+        f"exactly even when it is right: with retrieval, {numbers}. Much of any gain "
+        "in exact match is therefore learning to answer briefly."
+    )
 
 
 def _sentence(
@@ -217,14 +152,16 @@ def _sentence(
 
 
 def _retrieval_sentence(results: dict) -> str:
-    base, tuned = (results["retriever"].get(name) for name in ("base", "tuned"))
+    base, tuned = (
+        (results.get("retriever") or {}).get(name) for name in ("base", "tuned")
+    )
     if not base or not tuned:
         return ""
     text = (
         "Fine-tuning the query tower took MRR from "
         f"{base['mrr']['value']:.3f} to {tuned['mrr']['value']:.3f}"
     )
-    difference = results.get("retriever_difference", {}).get("mrr")
+    difference = (results.get("retriever_difference") or {}).get("mrr")
     ends = {
         "gain": ", a gain beyond its interval.",
         "loss": ", a loss beyond its interval.",
@@ -244,7 +181,7 @@ def _values(results: dict, comparison: Comparison) -> tuple[float, float] | None
 def _difference(
     results: dict, comparison: Comparison, metric: str = "em"
 ) -> Interval | None:
-    for difference in results.get("differences", []):
+    for difference in results.get("differences") or []:
         if difference["what"] == comparison.what:
             return difference.get(metric)
     return None

@@ -41,7 +41,7 @@ def _differences(results: dict) -> list[list[str]]:
 
 def _retrievers(results: dict) -> list[list[str]]:
     """A row a metric, so that any number of them stays narrow."""
-    measured = {name: m for name, m in results["retriever"].items() if m}
+    measured = {name: m for name, m in (results.get("retriever") or {}).items() if m}
     columns = [
         (name, measured[name], "") for name in ("base", "tuned") if name in measured
     ]

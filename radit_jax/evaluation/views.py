@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from radit_jax.evaluation import charts, findings
+from radit_jax.evaluation import charts, findings, systems
 
 METRICS = {"em": "Exact match", "f1": "F1", "contains": "Answer contained"}
 _LM_LABELS = {"base": "untuned", "it": "plain IT", "ra_it": "RA-IT"}
@@ -22,8 +22,8 @@ def systems_view(results: dict) -> dict:
     """The six systems in order, those not run included, then any others."""
     found = {(s["lm"], s["retriever"]): s for s in results["systems"]}
     order = [
-        *findings.SYSTEM_NAMES,
-        *(k for k in found if k not in findings.SYSTEM_NAMES),
+        *systems.SYSTEM_NAMES,
+        *(k for k in found if k not in systems.SYSTEM_NAMES),
     ]
     tops = [s[metric]["high"] for s in found.values() for metric in METRICS]
     scale = charts.Scale.around([0.0, *tops, 10.0])
@@ -34,9 +34,9 @@ def systems_view(results: dict) -> dict:
     }
 
 
-def _system_row(key: findings.System, system: dict | None, scale: charts.Scale) -> dict:
+def _system_row(key: systems.System, system: dict | None, scale: charts.Scale) -> dict:
     row = {
-        "name": system["name"] if system else findings.SYSTEM_NAMES[key],
+        "name": system["name"] if system else systems.SYSTEM_NAMES[key],
         "lm": _LM_LABELS.get(key[0], key[0]),
         "retriever": _RETRIEVER_LABELS.get(key[1], key[1]),
         "kind": "tuned" if key == ("ra_it", "tuned") else "base",
@@ -52,8 +52,11 @@ def _system_row(key: findings.System, system: dict | None, scale: charts.Scale) 
 
 def differences_view(results: dict) -> dict | None:
     """Paired differences in the order of `COMPARISONS`, then any others."""
-    given = {difference["what"]: difference for difference in results["differences"]}
-    isolates = {c.what: c.isolates for c in findings.COMPARISONS}
+    given = {
+        difference["what"]: difference
+        for difference in results.get("differences") or []
+    }
+    isolates = {c.what: c.isolates for c in systems.COMPARISONS}
     order = [what for what in isolates if what in given]
     order += [what for what in given if what not in isolates]
     shown = [m for m in METRICS if any(m in d for d in given.values())]
@@ -83,8 +86,8 @@ def _difference_cell(interval: dict | None, metric: str, scale: charts.Scale) ->
 
 def retriever_view(results: dict) -> dict | None:
     """A row for each recall and for MRR; marks are on one axis from 0 to 1."""
-    base = results["retriever"].get("base") or {}
-    tuned = results["retriever"].get("tuned") or {}
+    measured = results.get("retriever") or {}
+    base, tuned = measured.get("base") or {}, measured.get("tuned") or {}
     difference = results.get("retriever_difference") or {}
     names = [name for name in (base or tuned) if name == "mrr" or "@" in name]
     if not names:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -51,8 +52,8 @@ class Tower:
 
     def embed(
         self,
-        graphdef: nnx.GraphDef,
-        params: nnx.State,
+        graphdef: Any,  # nnx.GraphDef, which beartype can't read
+        params: Any,  # nnx.State, likewise
         ids: Int[Array, "b p"],
         mask: Bool[Array, "b p"],
     ) -> Float[Array, "b e"]:

@@ -90,15 +90,22 @@ def _from_blocks(x: Array) -> Array:
     return jnp.moveaxis(x, 0, 1).reshape(batch, num_blocks * block, *rest)
 
 
+def _einsum(spec: str, x: Array, y: Array, dtype: DTypeLike) -> Array:
+    # float32 means float32: accelerators would otherwise round the inputs.
+    is_float32 = jnp.dtype(dtype) == jnp.float32
+    return jnp.einsum(
+        spec,
+        x.astype(dtype),
+        y.astype(dtype),
+        precision=jax.lax.Precision.HIGHEST if is_float32 else None,
+        preferred_element_type=jnp.float32,
+    )
+
+
 def _logits(
     hidden: Float[Array, "b t d"], head: Float[Array, "v d"], dtype: DTypeLike
 ) -> Float[Array, "b t v"]:
-    return jnp.einsum(
-        "btd,vd->btv",
-        hidden.astype(dtype),
-        head.astype(dtype),
-        preferred_element_type=jnp.float32,
-    )
+    return _einsum("btd,vd->btv", hidden, head, dtype)
 
 
 def _is_target(targets: Int[Array, "b t"], num_words: int) -> Bool[Array, "b t v"]:
@@ -137,20 +144,10 @@ def _blockwise_backward(dtype, saved, cotangent):
         hidden, targets, log_normalizer, cotangent = block
         probability = jnp.exp(_logits(hidden, head, dtype) - log_normalizer[..., None])
         indicator = _is_target(targets, head.shape[0]).astype(jnp.float32)
+        gradient = cotangent[..., None] * (indicator - probability)
         # In `dtype` like the forward pass: float32 here would halve bfloat16's speed.
-        gradient = (cotangent[..., None] * (indicator - probability)).astype(dtype)
-        head_gradient += jnp.einsum(
-            "btv,btd->vd",
-            gradient,
-            hidden.astype(dtype),
-            preferred_element_type=jnp.float32,
-        )
-        hidden_gradient = jnp.einsum(
-            "btv,vd->btd",
-            gradient,
-            head.astype(dtype),
-            preferred_element_type=jnp.float32,
-        )
+        head_gradient += _einsum("btv,btd->vd", gradient, hidden, dtype)
+        hidden_gradient = _einsum("btv,vd->btd", gradient, head, dtype)
         return head_gradient, hidden_gradient.astype(hidden.dtype)
 
     blocks = (hidden, targets, log_normalizer, cotangent)

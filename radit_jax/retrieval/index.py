@@ -43,6 +43,7 @@ def build(embeddings: Embeddings, config: IndexConfig) -> tuple[Index, dict[str,
 
     Raises:
       EmbeddingsError: rows are not finite.
+      ScannError: the corpus is too small for ScaNN.
       RecallError: ScaNN stays under `config.target_recall`.
     """
     kind = config.kind
@@ -52,20 +53,20 @@ def build(embeddings: Embeddings, config: IndexConfig) -> tuple[Index, dict[str,
     if kind == "exact":
         return exact, {"kind": kind, "recall": 1.0}
     # Imported here: its wheels are for Linux and macOS, the exact index needs none.
-    from radit_jax.retrieval import scann_index
+    from radit_jax.retrieval import recall, scann_index
 
     rng = np.random.default_rng(config.seed)
     num_queries = min(config.recall_queries, embeddings.num_rows)
     ids = np.sort(rng.choice(embeddings.num_rows, num_queries, replace=False))
     built = scann_index.build(embeddings)
-    recall = scann_index.reach_recall(
+    reached = recall.reach_recall(
         built,
         exact,
         embeddings.rows(ids),
         min(config.recall_at, embeddings.num_rows),
         config.target_recall,
     )
-    return built, {"kind": kind, "recall": recall, "parameters": built.parameters}
+    return built, {"kind": kind, "recall": reached, "parameters": built.parameters}
 
 
 def load(

@@ -11,21 +11,18 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from absl import logging
 from etils import epath
 from jaxtyping import Float, Int
 from scann.scann_ops.py import scann_ops_pybind
 
 from radit_jax.retrieval import ranking
 from radit_jax.retrieval.embeddings import Embeddings
-from radit_jax.retrieval.exact_index import ExactIndex
 
 _MIN_CHUNKS = 16  # a codebook has 16 words
-_MAX_REORDER = 1600  # candidates; more, and exact search is as fast
 
 
-class RecallError(ValueError):
-    """An index that finds too few of the best chunks."""
+class ScannError(ValueError):
+    """A corpus or a folder that ScaNN cannot use."""
 
 
 class ScannIndex:
@@ -37,7 +34,7 @@ class ScannIndex:
         Args:
           searcher: ScaNN's.
           embeddings: the corpus that it was built from.
-          parameters: those of `parameters`; `reach_recall` changes two of them.
+          parameters: those of `parameters`; `recall.reach_recall` changes two.
         """
         self._searcher = searcher
         self._embeddings = embeddings
@@ -113,7 +110,7 @@ def parameters(num_chunks: int, width: int) -> dict[str, Any]:
     About √n leaves; 2 dimensions a block of the hash; more candidates reordered than
     wanted. The anisotropic threshold of 0.2 and the sample of 100,000 rows are its
     builder's and examples' values. A tenth of the leaves is a start for
-    `reach_recall`. (github.com/google-research/google-research, scann/docs)
+    `recall.reach_recall`. (github.com/google-research/google-research, scann/docs)
     """
     num_leaves = max(1, round(math.sqrt(num_chunks)))
     return {
@@ -134,10 +131,10 @@ def build(embeddings: Embeddings) -> ScannIndex:
 
     Raises:
       EmbeddingsError: rows are not finite.
-      RecallError: the corpus is too small to learn a codebook from.
+      ScannError: the corpus is too small to learn a codebook from.
     """
     if embeddings.num_rows < _MIN_CHUNKS:
-        raise RecallError(
+        raise ScannError(
             f"ScaNN needs at least {_MIN_CHUNKS} chunks, the corpus has "
             f"{embeddings.num_rows}; use --config.index.kind=exact."
         )
@@ -167,11 +164,11 @@ def load(
     """Opens the folder `scann` that `ScannIndex.save` wrote.
 
     Raises:
-      RecallError: the folder holds a pickle, which would run code.
+      ScannError: the folder holds a pickle, which would run code.
     """
     folder = epath.Path(directory) / "scann"
     if (folder / "scann_docids.pkl").exists():
-        raise RecallError(
+        raise ScannError(
             f"{folder} holds scann_docids.pkl; a pickle can run any code and is never "
             "loaded. Run stage build_index again with --overwrite."
         )
@@ -182,50 +179,6 @@ def load(
             _copy(folder, epath.Path(local))
             searcher = _load_searcher(local)
     return ScannIndex(searcher, embeddings, parameters)
-
-
-def measure_recall(
-    index: ScannIndex, exact: ExactIndex, queries: Float[np.ndarray, "b e"], k: int
-) -> float:
-    """The share of the k best chunks that the index finds (recall@k).
-
-    A chunk counts where its score reaches the exact k-th one: of equal texts, any
-    will do.
-    """
-    _, found = index.search(queries, k)
-    _, best = exact.search(queries, k)
-    return float(np.mean(found >= best[:, -1:]))
-
-
-def reach_recall(
-    index: ScannIndex,
-    exact: ExactIndex,
-    queries: Float[np.ndarray, "b e"],
-    k: int,
-    target: float,
-) -> float:
-    """Searches more leaves and reorders more candidates until recall@k is `target`.
-
-    Returns:
-      The recall; the index' `parameters` hold what reached it.
-
-    Raises:
-      RecallError: all leaves and the most candidates stay under it.
-    """
-    settings = index.parameters
-    while (recall := measure_recall(index, exact, queries, k)) < target:
-        logging.info("ScaNN: recall@%d is %.4f with %s.", k, recall, settings)
-        limits = settings["num_leaves"], min(index.num_chunks, _MAX_REORDER)
-        if (settings["leaves_to_search"], settings["reorder"]) == limits:
-            raise RecallError(
-                f"ScaNN finds {recall:.4f} of the {k} best chunks with all "
-                f"{limits[0]} leaves and {limits[1]} candidates reordered; the target "
-                f"is {target}. Lower --config.index.target_recall, or use "
-                "--config.index.kind=exact."
-            )
-        settings["leaves_to_search"] = min(2 * settings["leaves_to_search"], limits[0])
-        settings["reorder"] = min(2 * settings["reorder"], limits[1])
-    return recall
 
 
 def _load_searcher(folder: str):

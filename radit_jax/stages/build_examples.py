@@ -1,5 +1,6 @@
 """Stage 5: retrieved questions → packed LM examples, k chunks → k examples."""
 
+import numpy as np
 from absl import logging
 
 from radit_jax import artifacts
@@ -50,6 +51,9 @@ def _build(config: Config, workdir: Workdir, retrieved, draft) -> None:
             for example, cut in render(item, store, tokenizer, config):
                 examples.append(example)
                 truncated += cut
+        # Otherwise a question's examples would share a row, and so a step.
+        generator = np.random.default_rng(config.examples.seed)
+        examples = [examples[i] for i in generator.permutation(len(examples))]
         rows = packing.pack(examples, config.examples.row_tokens)
         with draft.file(f"{split}.safetensors") as path:
             packing.save_rows(path, rows)
@@ -68,17 +72,18 @@ def render(
 ) -> list[tuple[Example, bool]]:
     """The examples of one question, each with whether its Background was cut."""
     settings, question = config.examples, item.instruction
-    chunk_ids = item.chunk_ids[: settings.num_chunks]
-    if settings.kind == "it":
-        chunk_ids = (None,)
+    passages: dict[int | None, str | None] = {None: None}
+    if settings.kind == "ra_it":
+        chunks = store.get_many(item.chunk_ids[: settings.num_chunks])
+        passages = {chunk.id: chunk.passage for chunk in chunks}
     rendered = []
-    for chunk_id in chunk_ids:
+    for chunk_id, passage in passages.items():
         name = f"{question.id}/{chunk_id}"
         prompt = templates.encode_prompt(
             tokenizer,
             name,
             question.question,
-            passage=None if chunk_id is None else store[chunk_id].passage,
+            passage=passage,
             answer=question.answers[0],
             markers=templates.draw_markers(name, settings.seed),
         )

@@ -37,7 +37,8 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     validation question names its positive documents, the last step is.
     """
     retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
-    scores = artifacts.load(workdir.scores("base"), "score_chunks")
+    lm = config.retriever_training.lm
+    scores = artifacts.load(workdir.scores(lm), "score_chunks")
     embedded = artifacts.load(workdir.embeddings, "embed_corpus")
     if scores.manifest["inputs"]["retrieved"] != retrieved.sha256:
         raise artifacts.ArtifactError(
@@ -202,7 +203,8 @@ def load_scored(
     Raises:
       ConfigError: a score is not finite.
     """
-    scores = artifacts.load(workdir.scores("base"), "score_chunks")
+    lm = config.retriever_training.lm
+    scores = artifacts.load(workdir.scores(lm), "score_chunks")
     files = [f for f in scores.counts["shards"] if f.startswith(f"{split}-")]
     if not files:
         return [], np.empty((0, 0), np.float32)
@@ -241,9 +243,10 @@ def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, gra
         return None
     chunks = artifacts.load(workdir.chunks, "chunk_corpus")
     store = ChunkStore(chunks.path / "chunks.array_record")
-    documents = [store[row].document_id for row in range(len(store))]
+    documents = [chunk.document_id for chunk in store]
     exact = exact_index.ExactIndex(matrix)
-    ids, mask = tower.tokenize([instruction.question for instruction in found])
+    tokens = tower.tokenize([instruction.question for instruction in found])
+    ids, mask = map(jnp.asarray, tokens)
     embed = jax.jit(lambda params: tower.embed(graphdef, params, ids, mask))
     depth = min(config.retrieve.num_chunks, len(store))
 

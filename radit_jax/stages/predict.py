@@ -19,7 +19,7 @@ from radit_jax.stages import inputs
 from radit_jax.text import templates
 from radit_jax.text.tokenizer import LMTokenizer
 from radit_jax.training import mesh
-from radit_jax.types import Retrieved
+from radit_jax.types import Instruction, Retrieved
 from radit_jax.workdir import Workdir
 
 
@@ -147,9 +147,11 @@ class Answerer:
             name: item.chunk_ids[:num_chunks] or (None,) for name, item in found.items()
         }
         distinct = list(dict.fromkeys(c for ids in chunk_ids.values() for c in ids))
+        chunks = iter(self.store.get_many(c for c in distinct if c is not None))
+        passages = [None if c is None else next(chunks).passage for c in distinct]
         instruction = next(iter(found.values())).instruction
         return Question(
-            prompts=[self._prompt(instruction, chunk_id) for chunk_id in distinct],
+            prompts=[self._prompt(instruction, passage) for passage in passages],
             retrievals={
                 name: Retrieval(
                     tuple(distinct.index(c) for c in chunk_ids[name]),
@@ -171,12 +173,12 @@ class Answerer:
         )
         return tuple(np.asarray(log_p_r)[0].tolist())
 
-    def _prompt(self, instruction, chunk_id: int | None) -> list[int]:
+    def _prompt(self, instruction: Instruction, passage: str | None) -> list[int]:
         prompt = templates.encode_prompt(
             self._tokenizer,
             instruction.id,
             instruction.question,
-            passage=None if chunk_id is None else self.store[chunk_id].passage,
+            passage=passage,
         )
         ids, truncated = templates.prompt_ids(
             prompt, self._config.lm.max_tokens, self._config.predict.max_answer_tokens

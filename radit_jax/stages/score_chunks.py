@@ -82,12 +82,12 @@ def _score_shard(config, part, store, tokenizer, scorer):
     """The arrays of one shard, and how many Backgrounds were cut to fit."""
     prompts, outputs, num_truncated = [], [], 0
     for item in part:
-        for chunk_id in item.chunk_ids[: config.scoring.num_chunks]:
+        for chunk in store.get_many(item.chunk_ids[: config.scoring.num_chunks]):
             prompt = templates.encode_prompt(
                 tokenizer,
                 item.instruction.id,
                 item.instruction.question,
-                passage=store[chunk_id].passage,
+                passage=chunk.passage,
                 answer=item.instruction.answers[0],
             )
             tokens, truncated = templates.fit(prompt, config.lm.max_tokens)

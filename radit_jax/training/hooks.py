@@ -7,7 +7,7 @@ step. `fit` calls checkpoints last, so that they hold what the other hooks found
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from absl import logging
 
@@ -16,6 +16,7 @@ from radit_jax.training.checkpoint import Checkpointer, RestoreError
 from radit_jax.training.metrics import MetricWriter
 
 
+@runtime_checkable
 class Batches(Protocol):
     """An endless iterator of host batches that can be put back where it was."""
 

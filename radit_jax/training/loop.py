@@ -1,7 +1,8 @@
 """The training loop: restore, then step after step, then hooks."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -57,23 +58,34 @@ def fit(
         state = checkpoint.restore(state)
     first = int(jax.device_get(state.step))
     _check_not_past(first, num_steps)
-    if metric_writer is not None:
-        metric_writer.start(first)
     progress = progress_lib.Progress(num_steps, "steps", label, done=first)
 
     pending: list[tuple[int, dict[str, jax.Array]]] = []
-    for step in range(first + 1, num_steps + 1):
-        batch = mesh_lib.put_batch(_next(batches, step, num_steps), mesh)
-        with jax.transfer_guard("disallow"):
-            state, metrics = step_fn(state, batch)
-        pending.append((step, metrics))
-        due = [hook for hook in hooks if step % hook.every == 0 or step == num_steps]
-        while len(pending) > (0 if due or step == num_steps else 1):
-            _report(*pending.pop(0), metric_writer, checkpoint)
-            progress.update()
-        for hook in due:
-            hook(step, state)
+    with _started(metric_writer, first):
+        for step in range(first + 1, num_steps + 1):
+            batch = mesh_lib.put_batch(_next(batches, step, num_steps), mesh)
+            with jax.transfer_guard("disallow"):
+                state, metrics = step_fn(state, batch)
+            pending.append((step, metrics))
+            due = [h for h in hooks if step % h.every == 0 or step == num_steps]
+            while len(pending) > (0 if due or step == num_steps else 1):
+                _report(*pending.pop(0), metric_writer, checkpoint)
+                progress.update()
+            for hook in due:
+                hook(step, state)
     return state
+
+
+@contextlib.contextmanager
+def _started(metric_writer: MetricWriter | None, step: int) -> Iterator[None]:
+    if metric_writer is None:
+        yield
+        return
+    metric_writer.start(step)
+    try:
+        yield
+    finally:
+        metric_writer.close()
 
 
 def _report(

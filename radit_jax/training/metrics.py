@@ -1,6 +1,7 @@
 """Scalars of a run: TensorBoard to look at, JSON lines to compute with."""
 
 import json
+import time
 from collections.abc import Mapping
 
 import jax
@@ -23,7 +24,6 @@ class MetricWriter:
         """
         self.path = epath.Path(path).expanduser()
         self._is_writer = jax.process_index() == 0
-        self._lines = None
         self._board = None
 
     def start(self, step: int) -> None:
@@ -36,13 +36,15 @@ class MetricWriter:
         if not self._is_writer:
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "metrics.jsonl"
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
         shorter = self.path / "metrics.jsonl.tmp"
         shorter.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        shorter.replace(file)
-        self._lines = file.open("a")
-        self._board = tensorboardX.SummaryWriter(str(self.path), purge_step=step + 1)
+        shorter.replace(self.path / "metrics.jsonl")
+        # Two starts within a second would else write to the same event file.
+        suffix = f".{time.time_ns()}"
+        self._board = tensorboardX.SummaryWriter(
+            str(self.path), purge_step=step + 1, filename_suffix=suffix
+        )
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds scalars of a step and flushes them.
@@ -52,24 +54,22 @@ class MetricWriter:
         """
         if not self._is_writer:
             return
-        if self._lines is None or self._board is None:
+        if self._board is None:
             raise RuntimeError(
                 f"metrics of step {step} came before MetricWriter.start; call "
                 "start(0), or start(step) with the restored step, first."
             )
         scalars = {name: float(value) for name, value in sorted(metrics.items())}
-        self._lines.write(json.dumps({"step": step} | scalars) + "\n")
-        self._lines.flush()
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step} | scalars) + "\n")
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Closes the files; `start` may open them again."""
-        if self._lines is not None:
-            self._lines.close()
+        """Closes the events; `start` opens new ones."""
         if self._board is not None:
             self._board.close()
-        self._lines = self._board = None
+            self._board = None
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, float]]:

@@ -1,5 +1,6 @@
 """A whole training run in one folder: baseline, training, best parameters."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -60,14 +61,27 @@ def train(
       validate: parameters → score, the same on every process.
       mesh: where the state lives.
     """
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(
+            contextlib.closing(MetricWriter(plan.folder / "metrics"))
+        )
+        checkpoints = stack.enter_context(
+            contextlib.closing(Checkpointer(plan.folder / "checkpoints"))
+        )
+        best = None
+        if validate is not None:
+            keeper = Checkpointer(plan.folder / "best", keep=1)
+            stack.enter_context(contextlib.closing(keeper))
+            best = hooks_lib.BestKeeper(keeper, plan.larger_is_better)
+        return _train(
+            plan, step_fn, state, batches, validate, mesh, writer, checkpoints, best
+        )
+
+
+def _train(plan, step_fn, state, batches, validate, mesh, writer, checkpoints, best):
     abstract = state_lib.abstract(state.params)
-    writer = MetricWriter(plan.folder / "metrics")
-    checkpoints = Checkpointer(plan.folder / "checkpoints")
-    best = None
     hooks: list[Any] = []
-    if validate is not None:
-        keeper = Checkpointer(plan.folder / "best", keep=1)
-        best = hooks_lib.BestKeeper(keeper, plan.larger_is_better)
+    if best is not None:
         validation = hooks_lib.ValidationHook(
             lambda state: validate(state.params),
             plan.validate_every,
@@ -92,12 +106,9 @@ def train(
         metric_writer=writer,
         label=plan.label,
     )
-    writer.close()
-    checkpoints.close()
     if best is None:
         return Result(state.params, plan.num_steps, None, None)
     params, score = best.restore(abstract)
-    best.checkpointer.close()
     if best.step == 0:
         logging.warning(
             "%s: no step beat the %s of %.6g before training, so the model is kept "

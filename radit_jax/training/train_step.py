@@ -54,7 +54,7 @@ def make_train_step(
         metrics = {name: value / weight for name, value in aux.items()} | {
             "loss": loss_sum / weight,
             "weight": weight,
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
         }
         params = optax.apply_updates(state.params, updates)

@@ -27,7 +27,7 @@ def make_tokenizer(eos_id=EOS):
 
 
 TOKENIZER = make_tokenizer()
-PROMPTS = random_texts(20, 8, 3, 60)
+PROMPTS = random_texts(25, 8, 3, 60)
 LOG_P_R = np.log([0.5, 0.3, 0.2]).tolist()
 QUESTIONS = [
     Question(

@@ -1,4 +1,4 @@
-import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -22,9 +22,6 @@ def _tower(pooling="mean", **changes):
         max_positions=80,
     )
     encoder = Encoder(config, rngs=nnx.Rngs(0))
-    encoder.word_embedding[...] = jax.random.normal(
-        jax.random.key(0), encoder.word_embedding.shape
-    )
     return Tower(encoder, tokenizer, pooling, False, 80, **changes)
 
 
@@ -36,15 +33,16 @@ def _texts(lengths):
 def _one_by_one(tower, texts):
     """Each text alone, without padding."""
     graphdef, params = nnx.split(tower.encoder)
-    rows = [tower.embed(graphdef, params, *tower.tokenize([text])) for text in texts]
+    inputs = [map(jnp.asarray, tower.tokenize([text])) for text in texts]
+    rows = [tower.embed(graphdef, params, *arrays) for arrays in inputs]
     return np.concatenate(rows)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_equals_one_text_at_a_time_in_the_order_given(pooling):
-    tower, texts = _tower(pooling), _texts([3, 70, 1, 34, 3, 9, 33])
+    tower, texts = _tower(pooling), _texts([3, 70, 1, 34, 3])
     embedded = Embedder(tower).embed(texts, batch_size=3)
-    assert (embedded.shape, embedded.dtype) == ((7, 16), np.float32)
+    assert (embedded.shape, embedded.dtype) == ((5, 16), np.float32)
     np.testing.assert_allclose(embedded, _one_by_one(tower, texts), atol=1e-6)
 
 

@@ -8,7 +8,8 @@ from radit_jax.retrieval import exact_index
 from radit_jax.retrieval.embeddings import EmbeddingsError
 from radit_jax.retrieval.exact_index import ExactIndex
 from radit_jax.retrieval.ranking import SearchError
-from tests.retrieval.conftest import ranking_of
+
+from .conftest import ranking_of
 
 
 @pytest.mark.parametrize("num_devices", [1, 8])
@@ -48,6 +49,15 @@ def test_one_and_eight_devices_agree_on_equal_texts(to_disk):
     eight = ExactIndex(stored, jax.devices(), block_size=9).search(queries, 10)
     np.testing.assert_array_equal(one[0], eight[0])
     np.testing.assert_array_equal(one[0], ranking_of(matrix, queries, 10)[0])
+
+
+def test_a_float32_rounding_error_does_not_change_the_ranking(to_disk):
+    """Rows 1 to 3 score 1, but 0 where the 1 is added to 1e8 in float32."""
+    matrix = [[0.5, 0, 0], [1e8, 1, -1e8], [1, 1e8, -1e8], [1e8, -1e8, 1]]
+    index = ExactIndex(to_disk(np.array(matrix, np.float32), 1), jax.devices()[:1])
+    ids, scores = index.search(np.ones((1, 3), np.float32), 3)
+    np.testing.assert_array_equal(ids, [[1, 2, 3]])
+    np.testing.assert_array_equal(scores, [[1, 1, 1]])
 
 
 @pytest.mark.parametrize("num_rows", [1, 3, 8])

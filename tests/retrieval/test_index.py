@@ -7,7 +7,8 @@ from radit_jax.config import IndexConfig
 from radit_jax.retrieval import index
 from radit_jax.retrieval.exact_index import ExactIndex
 from radit_jax.retrieval.index import IndexFileError
-from radit_jax.retrieval.scann_index import RecallError, ScannIndex
+from radit_jax.retrieval.recall import RecallError
+from radit_jax.retrieval.scann_index import ScannIndex
 
 
 def test_auto_takes_the_exact_index_for_a_small_corpus(to_disk, clustered):

@@ -5,7 +5,8 @@ from radit_jax.retrieval.embedder import Embedder
 from radit_jax.retrieval.exact_index import ExactIndex
 from radit_jax.retrieval.ranking import SearchError
 from radit_jax.retrieval.retriever import Retriever
-from tests.retrieval.conftest import ranking_of
+
+from .conftest import ranking_of
 
 
 class _Letters(Embedder):
@@ -56,7 +57,7 @@ def test_finds_the_best(retriever, index, matrix):
 def test_excluded_chunks_are_left_out_in_one_search(retriever, index, matrix):
     """The 1st question loses its 2nd chunk, the 2nd loses none, the 3rd a far one."""
     full = ranking_of(matrix, _Letters().embed(QUESTIONS, 1), 12)
-    exclude = [full[0][0, 1], -1, full[0][2, 11]]
+    exclude = [int(full[0][0, 1]), -1, int(full[0][2, 11])]
     ids, scores = retriever.retrieve(QUESTIONS, 4, exclude)
     columns = [[0, 2, 3, 4], [0, 1, 2, 3], [0, 1, 2, 3]]
     np.testing.assert_array_equal(

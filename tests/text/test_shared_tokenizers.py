@@ -55,33 +55,32 @@ def fields(content):
         yield number, value
 
 
-def merges_of(ranks, splits_of):
+def merges_of(ranks):
     """Every way to make a token of two others, by the rank of what is made."""
     merges = []
     for token in sorted(ranks, key=ranks.get):
-        ways = [pair for pair in splits_of(token) if ranks.keys() >= set(pair)]
+        pairs = [(token[:i], token[i:]) for i in range(1, len(token))]
+        ways = [
+            (left, right) for left, right in pairs if left in ranks and right in ranks
+        ]
         merges += sorted(ways, key=lambda pair: (ranks[pair[0]], ranks[pair[1]]))
     return merges
 
 
-def splits(token):
-    return [(token[:i], token[i:]) for i in range(1, len(token))]
-
-
 def sentence_piece(path):
     """A SentencePiece BPE model as the `tokenizers` package has it."""
-    vocabulary = {}
-    for number, value in fields(path.read_bytes()):
-        if number == 1:
-            piece = dict(fields(value))
-            vocabulary[piece[1].decode()] = len(vocabulary)
-            assert isinstance(struct.unpack("<f", piece[2])[0], float)
+    pieces = [dict(fields(v)) for n, v in fields(path.read_bytes()) if n == 1]
+    vocabulary = {piece[1].decode(): i for i, piece in enumerate(pieces)}
+    # A merge's order is the score of what it makes: "▁▁" is the last, whatever its id.
+    scores = [struct.unpack("<f", piece[2])[0] for piece in pieces]
+    ordered = sorted(vocabulary, key=lambda token: -scores[vocabulary[token]])
+    letters = [token for token in ordered if vocabulary[token] >= 259]
+    ranks = {token: i for i, token in enumerate(letters)}
     specials = ["<unk>", "<s>", "</s>"]
-    ranks = {token: i for token, i in vocabulary.items() if i >= 259}
     backend = tokenizers.Tokenizer(
         models.BPE(
             vocabulary,
-            merges_of(ranks, splits),
+            merges_of(ranks),
             unk_token="<unk>",
             fuse_unk=True,
             byte_fallback=True,
@@ -117,7 +116,7 @@ def llama_3():
         token, rank = line.split()
         ranks["".join(letters[b] for b in base64.b64decode(token))] = int(rank)
     backend = tokenizers.Tokenizer(
-        models.BPE(ranks, merges_of(ranks, splits), ignore_merges=True)
+        models.BPE(ranks, merges_of(ranks), ignore_merges=True)
     )
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -321,8 +321,8 @@ def test_transformers_opens_a_saved_encoder_tokenizer(tmp_path):
     source = write_bert(tmp_path / "source")
     EncoderTokenizer.from_directory(source).save(tmp_path / "saved")
     opened = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
-    ids = opened(["The capital.", "the"], padding=True, truncation=True).input_ids
-    assert ids[0][:5] == [2, 5, 6, 7, 8] or ids[0][:4] == [2, 5, 6, 3]
+    expected, _ = EncoderTokenizer.from_directory(source).encode_batch(["the cap"], 9)
+    assert opened("the cap").input_ids == expected[0].tolist()
     assert opened.pad_token_id == 0
     assert (tmp_path / "saved" / "tokenizer.json").read_text() == (
         source / "tokenizer.json"

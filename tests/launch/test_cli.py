@@ -1,0 +1,58 @@
+"""Wrong command lines, as a user meets them: one line that says what to do."""
+
+import subprocess
+import sys
+
+import pytest
+
+from radit_jax.testing import toy
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return toy.write(tmp_path_factory.mktemp("world"))
+
+
+def launch(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", f"launch.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_unknown_field_names_the_nearest(world, tmp_path):
+    code, said = launch(
+        "chunk_corpus",
+        f"--config=configs/toy.py:{world}",
+        f"--workdir={tmp_path}",
+        "--config.corpus.max_chunk_word=3",
+    )
+    assert code == 1
+    assert "--config.corpus.max_chunk_word is not a field of the config" in said
+    assert "--config.corpus.max_chunk_words" in said
+    assert "Traceback" not in said
+
+
+def test_a_workdir_of_another_config_is_refused(world, tmp_path):
+    run = ("chunk_corpus", f"--config=configs/toy.py:{world}", f"--workdir={tmp_path}")
+    assert launch(*run)[0] == 0
+    code, said = launch(*run, "--config.corpus.max_chunk_words=4")
+    assert code == 1
+    assert "corpus.max_chunk_words was 200 and is now 4" in said
+    assert "--overwrite" in said
+    assert "Traceback" not in said
+    assert launch(*run, "--config.corpus.max_chunk_words=4", "--overwrite")[0] == 0
+
+
+def test_missing_files_and_stages_are_named(world, tmp_path):
+    code, said = launch(
+        "retrieve", f"--config=configs/toy.py:{world}", f"--workdir={tmp_path}"
+    )
+    assert code == 1
+    assert "index does not exist; run `python -m launch.build_index`" in said
+    code, said = launch("ask", f"--workdir={tmp_path / 'none'}", "Why?")
+    assert code == 1
+    assert "is no run's folder" in said

@@ -1,0 +1,78 @@
+import dataclasses
+import json
+
+import pytest
+
+from radit_jax.config import Config, ConfigError
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = Config()
+    for section, field in (
+        ("corpus", "documents"),
+        ("instructions", "train"),
+        ("instructions", "dev"),
+        ("lm", "path"),
+        ("encoder", "query_path"),
+        ("encoder", "passage_path"),
+    ):
+        setattr(getattr(config, section), field, str(tmp_path))
+    return config
+
+
+def test_defaults_are_valid_once_the_paths_are(config):
+    config.validate()
+
+
+def test_all_problems_are_told_together(config):
+    config.encoder.pooling = "max"
+    config.lm_training.peak_learning_rate = -1.0
+    config.lm.path = "/nowhere"
+    with pytest.raises(ConfigError, match="3 problem") as caught:
+        config.validate()
+    message = str(caught.value)
+    assert "--config.encoder.pooling is 'max'; choose one of ('cls', 'mean')" in message
+    assert "--config.lm_training.peak_learning_rate is -1.0" in message
+    assert "--config.lm.path=/nowhere does not exist" in message
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "match"),
+    [
+        ("corpus", "documents", "", "documents is not set; name a file"),
+        ("retrieve", "splits", ("train", "test"), "retrieve.splits is .* some of"),
+        ("retrieve", "splits", "dev", "retrieve.splits is 'dev'; give a tuple"),
+        ("retrieve", "num_chunks", 2, "only --config.retrieve.num_chunks=2 are"),
+        ("instructions", "validation_fraction", 1.5, "a share from 0 to 1"),
+        ("instructions", "max_dev", -1, "max_dev is -1; give 0 or more"),
+        ("retriever_training", "lm_temperature", 0.0, "a number above 0"),
+        ("lm_training", "accumulation_steps", 3, "batch_rows=64 is not divisible"),
+        ("predict", "max_answer_tokens", 1024, "leaves no room for a prompt"),
+        ("examples", "row_tokens", 512, "row_tokens=512 is shorter than an example"),
+    ],
+)
+def test_refuses(config, section, field, value, match):
+    setattr(getattr(config, section), field, value)
+    with pytest.raises(ConfigError, match=match):
+        config.validate()
+
+
+def test_section_leaves_out_paths(config):
+    section = config.section("lm", "encoder")
+    assert "path" not in section["lm"]
+    assert "query_path" not in section["encoder"]
+    assert section["encoder"]["pooling"] == "cls"
+
+
+def test_json_round_trip(config):
+    config.retrieve.splits = ("dev",)
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert Config.from_dict(values) == config
+
+
+def test_an_unknown_field_of_a_stored_config_is_refused():
+    with pytest.raises(ConfigError, match="lm.depth is no field"):
+        Config.from_dict({"lm": {"depth": 3}})
+    with pytest.raises(ConfigError, match="speed.up is no field"):
+        Config.from_dict({"speed": {"up": 3}})

@@ -1,0 +1,193 @@
+import errno
+import logging
+import resource
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from radit_jax.training import checkpoint, layout
+from radit_jax.training import mesh as mesh_lib
+from radit_jax.training import state as state_lib
+from radit_jax.training.checkpoint import Checkpointer, RestoreError, SaveError
+
+from . import toy
+
+
+@pytest.fixture
+def state():
+    return toy.problem()[1]
+
+
+def _files(folder):
+    """The array data, the biggest file of a checkpoint; and its JSON."""
+    arrays = max(folder.glob("state/**/d/*"), key=lambda file: file.stat().st_size)
+    return {"arrays": arrays, "json": folder / "data" / "metadata"}
+
+
+def test_nothing_saved(tmp_path, state):
+    checkpointer = Checkpointer(tmp_path / "new")
+    assert checkpointer.restore_latest(state) is None
+    assert checkpointer.latest_step() is None
+
+
+def test_what_is_saved_comes_back_bit_for_bit_on_any_mesh(tmp_path, state):
+    data_state = {"batches": {"position": 3, "scores": [0.1, 1e-45]}, "best": None}
+    Checkpointer(tmp_path).save(3, state, data_state)
+    other = toy.problem(mesh_lib.make_mesh(fsdp=8))[1]
+    assert jax.tree.leaves(other.params)[1].sharding.spec == ("fsdp", "tensor")
+    restored, data = Checkpointer(tmp_path).restore_latest(state_lib.abstract(other))
+    assert data == data_state
+    assert toy.equal(restored, state)
+    for leaf, wanted in zip(
+        jax.tree.leaves(restored), jax.tree.leaves(other), strict=True
+    ):
+        assert leaf.sharding == wanted.sharding
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+
+
+def test_only_the_newest_are_kept(tmp_path, state):
+    checkpointer = Checkpointer(tmp_path, keep=2)
+    for step in (1, 2, 3):
+        checkpointer.save(step, state, {"step": step})
+    folders = sorted(path.name for path in tmp_path.iterdir())
+    assert folders == ["2", "3"]
+    assert checkpointer.restore_latest(state)[1] == {"step": 3}
+
+
+def test_a_run_that_went_back_replaces_its_old_future(tmp_path, state):
+    checkpointer = Checkpointer(tmp_path, keep=2)
+    for step in (10, 20, 10):
+        checkpointer.save(step, state, {"step": step})
+    checkpointer.save(15, state, {"step": 15})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "15"]
+
+
+def _flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("harm", [_flip, _cut, lambda file: file.unlink()])
+@pytest.mark.parametrize("part", ["arrays", "json"])
+def test_a_broken_checkpoint_falls_back_to_the_last_good(
+    tmp_path, state, harm, part, caplog
+):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(2, state, {"position": 20})
+    checkpointer.save(4, state, {"position": 40})
+    harm(_files(tmp_path / "4")[part])
+    checkpointer = Checkpointer(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        restored, data = checkpointer.restore_latest(state)
+    assert data == {"position": 20}
+    assert toy.equal(restored, state)
+    assert f"{tmp_path}/4 cannot be read, trying an older" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "unreadable_4"]
+    checkpointer.save(4, state, {"position": 41})
+    assert Checkpointer(tmp_path).restore_latest(state)[1] == {"position": 41}
+
+
+def test_no_good_checkpoint_is_an_error_and_not_a_fresh_start(tmp_path, state):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(2, state, {})
+    _cut(_files(tmp_path / "2")["arrays"])
+    message = r"none of the checkpoints \[2\] .* can be read.*from a backup, or remove"
+    with pytest.raises(RestoreError, match=message):
+        checkpointer.restore_latest(state)
+    assert (tmp_path / "2").exists()
+
+
+def test_another_model_is_an_error_that_lists_every_difference(tmp_path):
+    small, large = toy.problem(inputs=16)[1], toy.problem(inputs=24)[1]
+    Checkpointer(tmp_path).save(5, small, {})
+    larger = state_lib.TrainState(
+        large.step, large.params, large.opt_state, {"key": large.rng}
+    )
+    with pytest.raises(RestoreError, match=r"5 difference\(s\)") as caught:
+        Checkpointer(tmp_path).restore_latest(larger)
+    for line in (
+        "params.weight.value: float32[16, 4] saved, float32[24, 4] here",
+        "opt_state.1.0.mu.weight.value: float32[16, 4] saved, float32[24, 4] here",
+        "rng: uint32[2] saved, absent here",
+        "rng.key: absent saved, uint32[2] here",
+        "Run with the config that it was saved with",
+    ):
+        assert line in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, state, monkeypatch):
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(2, state, {"position": 2})
+
+    def fails(*args, **kwargs):
+        (tmp_path / "4.orbax-checkpoint-tmp").mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", fails)
+        message = (
+            r"step 4 \(\d.*MB\) could not be written to .*No space left on device.*"
+            "the last is step 2.*Free space.*start the same command again"
+        )
+        with pytest.raises(SaveError, match=message):
+            checkpointer.save(4, state, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+    assert checkpointer.restore_latest(state)[1] == {"position": 2}
+    checkpointer.save(4, state, {"position": 4})
+    assert Checkpointer(tmp_path).restore_latest(state)[1] == {"position": 4}
+
+
+def test_a_write_that_the_system_refuses_half_way(tmp_path):
+    """No mock: the kernel refuses files over 64 KiB, inside TensorStore."""
+    arrays = {"w": jax.random.normal(jax.random.key(0), (256, 1024))}
+    checkpointer = Checkpointer(tmp_path)
+    checkpointer.save(1, {"w": jnp.ones((256, 1024))}, {"position": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    try:
+        with pytest.raises(SaveError, match="step 2 .* could not be written"):
+            checkpointer.save(2, arrays, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    restored, data = Checkpointer(tmp_path).restore_latest(arrays)
+    assert data == {"position": 1}
+    assert float(restored["w"].min()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_checksums_are_the_sums_of_the_bits():
+    arrays = {
+        "f": np.array([[1.5, -2.0, 3.0]], np.float32),
+        "i": np.array([-1, 7], np.int32),
+        "b": np.array([True, False, True]),
+        "h": np.array([1.0, -1.0], np.float16),
+    }
+    described = layout.describe({k: jnp.asarray(v) for k, v in arrays.items()})
+    for name, array in arrays.items():
+        bits = array.view(f"uint{8 * array.itemsize}").astype(np.uint64)
+        assert described[name]["checksum"] == int(bits.sum()) % 2**32
+    assert described["f"] | {"checksum": 0} == {
+        "shape": [1, 3],
+        "dtype": "float32",
+        "checksum": 0,
+    }
+
+
+def test_every_process_must_agree(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for others in (True, False):
+        monkeypatch.setattr(
+            checkpoint.multihost_utils,
+            "process_allgather",
+            lambda ok, others=others: np.array([ok, others]),
+        )
+        assert checkpoint._on_all_processes(True) is others
+        assert checkpoint._on_all_processes(False) is False
