@@ -53,20 +53,21 @@ def _set_recipe(config: Config) -> None:
     config.lm.max_tokens = 320  # of 8,192: the passages are short
     config.lm.compute_dtype = "bfloat16"  # products accumulate in float32
     config.encoder.compute_dtype = "bfloat16"
+    config.embed.batch_size = 16
     config.instructions.max_dev = 100
     config.instructions.corpus_queries = 64
     config.examples.row_tokens = 512
-    # The paper's 1e-5 over 500 steps of 131k tokens; here 40 steps of 2k tokens.
+    # The paper's 1e-5 over 500 steps of 131k tokens; here 30 steps of 2k tokens.
     config.lm_training.peak_learning_rate = 1e-4
     config.lm_training.end_learning_rate = 1e-6
     config.lm_training.warmup_steps = 4
-    config.lm_training.num_steps = 40
+    config.lm_training.num_steps = 30
     config.lm_training.batch_rows = 4
     config.lm_training.it_batch_rows = 1
-    config.lm_training.remat = False
-    config.lm_training.checkpoint_every = 20
+    config.lm_training.checkpoint_every = 10
     config.lm_training.validate_every = 10
     config.scoring.num_chunks = 5
+    config.scoring.max_questions = 200
     config.retriever_training.corpus_weight = 0.1
     config.retriever_training.num_steps = 60
     config.retriever_training.warmup_steps = 6

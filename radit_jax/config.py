@@ -133,6 +133,7 @@ class ScoringConfig:
     lm: str = "base"  # "base" (the paper), or a tuned LM's name
     num_chunks: int = 10  # of the retrieved, best first
     splits: tuple[str, ...] = ("train", "corpus")
+    max_questions: int = 0  # of each split; 0 scores all
     batch_size: int = 16  # prompts
     shard_size: int = 64  # questions a file: what a killed run repeats at most
 
@@ -278,6 +279,7 @@ _MAY_BE_ZERO = (
     "instructions.max_train",
     "instructions.max_dev",
     "instructions.corpus_queries",
+    "scoring.max_questions",
     "index.exact_below",
     "evaluation.num_shown",
     "seed",

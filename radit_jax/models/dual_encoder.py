@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
@@ -54,10 +55,11 @@ class Tower:
         self,
         graphdef: Any,  # nnx.GraphDef, which beartype can't read
         params: Any,  # nnx.State, likewise
-        ids: Int[Array, "b p"],
-        mask: Bool[Array, "b p"],
+        ids: Int[Array | np.ndarray, "b p"],
+        mask: Bool[Array | np.ndarray, "b p"],
     ) -> Float[Array, "b e"]:
         """Embeddings under `params`, which need not be the tower's own."""
+        ids, mask = jnp.asarray(ids), jnp.asarray(mask)
         hidden = nnx.merge(graphdef, params)(ids, mask)
         return pool(hidden, mask, self.pooling, self.normalize)
 

@@ -209,9 +209,9 @@ def load_scored(
     if not files:
         return [], np.empty((0, 0), np.float32)
     lines = artifacts.read_lines(workdir.retrieved("base") / f"{split}.jsonl")
-    found = [Retrieved.from_record(line) for line in lines]
     shards = [safetensors.load((scores.path / file).read_bytes()) for file in files]
     num_tokens = np.concatenate([shard["num_tokens"] for shard in shards])
+    found = [Retrieved.from_record(line) for line in lines[: len(num_tokens)]]
     flat = np.concatenate([shard["token_log_likelihood"] for shard in shards])
     lengths = num_tokens.reshape(-1)
     padded = np.zeros((len(lengths), lengths.max()), np.float32)

@@ -75,6 +75,7 @@ def _shards(config: Config, retrieved: Artifact, split: str) -> list[list[Retrie
     if not file.exists():  # no corpus queries were asked for
         return []
     found = [Retrieved.from_record(record) for record in artifacts.read_lines(file)]
+    found = found[: config.scoring.max_questions or None]
     return [found[i : i + size] for i in range(0, len(found), size)]
 
 

@@ -99,9 +99,9 @@ class Checkpointer:
         num_bytes = sum(array.size * array.dtype.itemsize for array in arrays.values())
         return SaveError(
             f"the checkpoint of step {step} ({num_bytes / 1e6:.4g} MB) could not be "
-            f"written to {self.path}: {error}. Earlier checkpoints are as they were "
-            f"({kept}). Free space or permit writing there, and start the same "
-            "command again: it goes on from the last checkpoint."
+            f"written to {self.path}: {_first_words(error)}. Earlier checkpoints are "
+            f"as they were ({kept}). Free space or permit writing there, and start the "
+            "same command again: it goes on from the last checkpoint."
         )
 
     def restore_latest(self, abstract_state: Any) -> tuple[Any, dict[str, Any]] | None:
@@ -122,21 +122,21 @@ class Checkpointer:
             optimizer, with every difference; or if none is good.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
-        failures: dict[int, Exception] = {}
+        failures: dict[int, str] = {}
         for step in steps:
             try:
                 found = self._restore(step, abstract_state)
             except RestoreError:
                 raise
             except Exception as error:
-                found, failures[step] = None, error
+                found, failures[step] = None, _first_words(error)
             if _on_all_processes(found is not None):
                 self._set_aside(list(failures))
                 logging.info("restored step %d from %s", step, self.path)
                 return found
-            error = failures.setdefault(step, OSError("another process failed"))
-            where = self.path / str(step)
-            logging.warning("%s cannot be read, trying an older: %s", where, error)
+            failures.setdefault(step, "another process failed")
+            where, why = self.path / str(step), failures[step]
+            logging.warning("%s cannot be read, trying an older: %s", where, why)
         if steps:
             raise RestoreError(
                 f"none of the checkpoints {steps} in {self.path} can be read: "
@@ -190,6 +190,11 @@ class Checkpointer:
     def close(self) -> None:
         """Frees the manager's threads."""
         self._manager.close()
+
+
+def _first_words(error: Exception) -> str:
+    # TensorStore goes on with its whole configuration.
+    return f"{type(error).__name__}: {error}".split(" [tensorstore_spec")[0][:500]
 
 
 def _crc32(data: dict[str, Any]) -> int:

@@ -90,7 +90,7 @@ def _started(metric_writer: MetricWriter | None, step: int) -> Iterator[None]:
 
 def _report(
     step: int,
-    arrays: dict[str, jax.Array],
+    arrays: dict[str, Any],
     metric_writer: MetricWriter | None,
     checkpoint: CheckpointHook | None,
 ) -> None:

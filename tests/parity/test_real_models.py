@@ -35,7 +35,7 @@ TEXTS = [
     "a\n\n\n  b\u00a0c\u200bd",
     "def f(x):\n    return x**2  # ok\n",
     "https://example.org/a?b=c&d=%20",
-    "Ａ ①",
+    "ＦＵＬＬ width, “ok”",
 ]
 
 
@@ -77,6 +77,15 @@ def test_smollm2_token_ids_equal_transformers(folder, ours):
         assert tokenizer.encode(text) == expected, text
         assert tokenizer.decode(expected) == text
     assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)
+
+
+def test_smollm2_splits_digits_of_every_script(ours):
+    """As the published tokenizer does; transformers' reading of GGUF does not."""
+    _, tokenizer = ours
+    for text in (" 7", " ①", " ٣"):
+        assert tokenizer.encode(text) == tokenizer.encode(" ") + tokenizer.encode(
+            text[1:]
+        )
 
 
 def test_smollm2_log_probabilities_equal_transformers(ours, theirs):

@@ -1,12 +1,14 @@
 import errno
 import logging
 import resource
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.sharding import PartitionSpec
 
 from radit_jax.training import checkpoint, layout
 from radit_jax.training import mesh as mesh_lib
@@ -37,7 +39,9 @@ def test_what_is_saved_comes_back_bit_for_bit_on_any_mesh(tmp_path, state):
     data_state = {"batches": {"position": 3, "scores": [0.1, 1e-45]}, "best": None}
     Checkpointer(tmp_path).save(3, state, data_state)
     other = toy.problem(mesh_lib.make_mesh(fsdp=8))[1]
-    assert jax.tree.leaves(other.params)[1].sharding.spec == ("fsdp", "tensor")
+    assert jax.tree.leaves(other.params)[1].sharding.spec == PartitionSpec(
+        "fsdp", "tensor"
+    )
     restored, data = Checkpointer(tmp_path).restore_latest(state_lib.abstract(other))
     assert data == data_state
     assert toy.equal(restored, state)
@@ -78,8 +82,11 @@ def _cut(file):
 @pytest.mark.parametrize("harm", [_flip, _cut, lambda file: file.unlink()])
 @pytest.mark.parametrize("part", ["arrays", "json"])
 def test_a_broken_checkpoint_falls_back_to_the_last_good(
-    tmp_path, state, harm, part, caplog
+    tmp_path, state, harm, part, caplog, monkeypatch
 ):
+    # When one array cannot be read, Orbax abandons the reads of the others, and
+    # these complain to no one in particular when they end.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(2, state, {"position": 20})
     checkpointer.save(4, state, {"position": 40})
@@ -95,10 +102,23 @@ def test_a_broken_checkpoint_falls_back_to_the_last_good(
     assert Checkpointer(tmp_path).restore_latest(state)[1] == {"position": 41}
 
 
+def test_a_flipped_bit_that_orbax_does_not_see_is_seen(tmp_path):
+    arrays = {"w": jax.random.normal(jax.random.key(0), (256, 64))}
+    Checkpointer(tmp_path).save(1, arrays, {"position": 1})
+    Checkpointer(tmp_path).save(2, arrays, {"position": 2})
+    _flip(_files(tmp_path / "2")["arrays"])
+    with ocp.StandardCheckpointer() as orbax:
+        altered = orbax.restore(tmp_path / "2" / "state", arrays)
+    assert not toy.equal(altered, arrays)
+    restored, data = Checkpointer(tmp_path).restore_latest(arrays)
+    assert toy.equal(restored, arrays)
+    assert data == {"position": 1}
+
+
 def test_no_good_checkpoint_is_an_error_and_not_a_fresh_start(tmp_path, state):
     checkpointer = Checkpointer(tmp_path)
     checkpointer.save(2, state, {})
-    _cut(_files(tmp_path / "2")["arrays"])
+    _cut(_files(tmp_path / "2")["json"])
     message = r"none of the checkpoints \[2\] .* can be read.*from a backup, or remove"
     with pytest.raises(RestoreError, match=message):
         checkpointer.restore_latest(state)

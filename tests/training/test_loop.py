@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from . import toy
 SCORES = {1: 0.75, 2: 0.25, 3: 0.5, 4: 0.3}
 
 
+@functools.cache
 def _noisy(step_fn):
     """Draws from the run's random stream, as dropout would."""
 

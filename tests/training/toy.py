@@ -1,5 +1,7 @@
 """A linear model, its loss, and batches that can be put back."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,12 +76,18 @@ def loss_fn(graphdef):
 def problem(mesh=None, inputs=16, num_steps=4, accumulation_steps=1):
     """A fresh `(step_fn, state, mesh)`."""
     mesh = mesh_lib.make_mesh(fsdp=2, tensor=2) if mesh is None else mesh
+    params, adam, step_fn = _compiled(mesh, inputs, num_steps, accumulation_steps)
+    return step_fn, state_lib.init_state(params, adam.transformation, mesh, 7), mesh
+
+
+@functools.cache  # or every test would compile its own
+def _compiled(mesh, inputs, num_steps, accumulation_steps):
     graphdef, params = nnx.split(Linear(nnx.Rngs(3), inputs))
     adam = optimizer(num_steps)
     step_fn = train_step.make_train_step(
         loss_fn(graphdef), adam, accumulation_steps, mesh=mesh
     )
-    return step_fn, state_lib.init_state(params, adam.transformation, mesh, 7), mesh
+    return params, adam, step_fn
 
 
 def equal(one, other):
