@@ -24,9 +24,15 @@ CORE = [
 ]
 
 EXTRAS = {
-    # torch is the reference of the parity tests, and of nothing else. From 2.14 on
-    # the index carries CUDA builds only, several GB.
-    "test": ["beartype==0.23.1", "pytest==9.2.0", "ruff==0.17.6", "torch==2.13.0"],
+    # torch is the reference of the parity tests, and of nothing else.
+    # transformers reads GGUF files, our reference for them, with accelerate only.
+    "test": [
+        "accelerate==1.15.0",
+        "beartype==0.23.1",
+        "pytest==9.2.0",
+        "ruff==0.17.6",
+        "torch==2.13.0",
+    ],
     # What the side-by-side measurements are made against.
     "bench": ["torch==2.13.0", "sentence-transformers==6.2.0"],
     # Dataset builders; works without TensorFlow.

@@ -54,6 +54,7 @@ def _set_recipe(config: Config) -> None:
     config.lm.compute_dtype = "bfloat16"  # products accumulate in float32
     config.encoder.compute_dtype = "bfloat16"
     config.embed.batch_size = 16
+    config.embed.shard_size = 512
     config.instructions.max_dev = 100
     config.instructions.corpus_queries = 64
     config.examples.row_tokens = 512

@@ -104,9 +104,10 @@ class Asker:
             found = Retrieved(
                 instruction, tuple(ids[0].tolist()), tuple(scores[0].tolist())
             )
-        answer = self._answerer.answer([{self._name: found}])[0][self._name]
+        asked, _ = self._answerer.question({self._name: found})
+        answer = self._answerer.answer([asked])[0][self._name]
         chunks = [self._answerer.store[chunk_id] for chunk_id in found.chunk_ids]
-        weights = np.exp(self._answerer.log_p_r(found.scores)).tolist()
+        weights = np.exp(asked.retrievals[self._name].log_p_r).tolist()
         return render(question, answer, chunks, weights)
 
 

@@ -2,7 +2,7 @@
 # The tests: ruff, then pytest on the CPU with 8 simulated devices.
 #
 #   bash launch/test.sh                       all that needs nothing but pip
-#   bash launch/test.sh -m real_models        needs RADIT_MODELS_DIR; see CONTRIBUTING
+#   bash launch/test.sh -m real_models        needs the quickstart's models
 #   bash launch/test.sh tests/ops -k lsr      any pytest arguments
 set -euo pipefail
 cd "$(dirname "$0")/.."

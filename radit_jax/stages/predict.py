@@ -62,22 +62,39 @@ def _predict(config: Config, workdir: Workdir, draft: Draft) -> None:
         for file, start in zip(names, starts, strict=True)
         if not draft.has(file)
     ]
-    draft.counts |= {"questions": len(dev), "shards": names, "truncated": 0}
-    if not todo:
+    if todo:
+        _answer(config, workdir, draft, todo, len(dev))
+    if not artifacts.is_main_process():
         return
+    cut = [
+        record["num_truncated"]
+        for file in names
+        for record in artifacts.read_lines(draft.path / file)
+    ]
+    draft.counts |= {
+        "questions": len(dev),
+        "truncated_backgrounds": sum(cut),
+        "shards": names,
+    }
+
+
+def _answer(config: Config, workdir: Workdir, draft: Draft, todo, total: int) -> None:
+    settings = config.predict
     answerer = Answerer(config, workdir, *inputs.load_lm(config, workdir, settings.lm))
     left = sum(len(part) for _, part in todo)
     label = f"predict {settings.lm}"
-    progress = Progress(len(dev), "questions", label, done=len(dev) - left)
+    progress = Progress(total, "questions", label, done=total - left)
     for file, part in todo:
-        records = []
-        for item, answers in zip(part, answerer.answer(part, progress), strict=True):
-            for name, answer in answers.items():
-                record = _record(item[name], answer)
-                log_p_r = answerer.log_p_r(item[name].scores[: settings.num_chunks])
-                records.append({"retriever": name} | record | {"log_p_r": log_p_r})
+        asked = [answerer.question(item) for item in part]
+        answers = answerer.answer([question for question, _ in asked], progress)
+        records = [
+            {"retriever": name, "num_truncated": cut[name]}
+            | _record(item[name], answer)
+            | {"log_p_r": question.retrievals[name].log_p_r}
+            for item, (question, cut), by_name in zip(part, asked, answers, strict=True)
+            for name, answer in by_name.items()
+        ]
         draft.write_lines(file, records)
-    draft.counts["truncated"] = answerer.num_truncated
 
 
 def _dev_questions(
@@ -118,7 +135,6 @@ class Answerer:
         """Places the LM on all devices and opens the chunk store."""
         chunks = artifacts.load(workdir.chunks, "chunk_corpus")
         self.store = ChunkStore(chunks.path / "chunks.array_record")
-        self.num_truncated = 0  # Backgrounds cut to fit lm.max_tokens, so far
         self._config, self._tokenizer = config, tokenizer
         self._sampler = Sampler(
             decoder,
@@ -129,19 +145,22 @@ class Answerer:
         )
 
     def answer(
-        self, found: list[dict[str, Retrieved]], progress: Progress | None = None
+        self, questions: list[Question], progress: Progress | None = None
     ) -> list[dict[str, Answer]]:
         """For each question, an answer for each of its retrievers."""
         return ensemble.answer_ensemble(
             self._sampler,
             self._tokenizer,
-            [self._question(item) for item in found],
+            questions,
             self._config.predict.batch_size,
             progress,
         )
 
-    def _question(self, found: dict[str, Retrieved]) -> Question:
-        """The distinct prompts of a question, and which of them each retriever has."""
+    def question(self, found: dict[str, Retrieved]) -> tuple[Question, dict[str, int]]:
+        """A question's distinct prompts, and which of them each retriever has.
+
+        Also how many of each retriever's Backgrounds had to be cut to fit.
+        """
         num_chunks = self._config.predict.num_chunks
         chunk_ids = {
             name: item.chunk_ids[:num_chunks] or (None,) for name, item in found.items()
@@ -150,17 +169,18 @@ class Answerer:
         chunks = iter(self.store.get_many(c for c in distinct if c is not None))
         passages = [None if c is None else next(chunks).passage for c in distinct]
         instruction = next(iter(found.values())).instruction
-        return Question(
-            prompts=[self._prompt(instruction, passage) for passage in passages],
-            retrievals={
-                name: Retrieval(
-                    tuple(distinct.index(c) for c in chunk_ids[name]),
-                    self.log_p_r(item.scores[:num_chunks]),
-                )
-                for name, item in found.items()
-            },
-            gold=instruction.answers[0] if instruction.answers else None,
-        )
+        prompts = [self._prompt(instruction, passage) for passage in passages]
+        rows = {
+            name: tuple(distinct.index(chunk_id) for chunk_id in ids)
+            for name, ids in chunk_ids.items()
+        }
+        retrievals = {
+            name: Retrieval(rows[name], self.log_p_r(item.scores[:num_chunks]))
+            for name, item in found.items()
+        }
+        gold = instruction.answers[0] if instruction.answers else None
+        cut = {name: sum(prompts[row][1] for row in rows[name]) for name in found}
+        return Question([ids for ids, _ in prompts], retrievals, gold), cut
 
     def log_p_r(self, scores: tuple[float, ...]) -> tuple[float, ...]:
         """log p_R(c | x) over the retrieved chunks; without any: (0,)."""
@@ -173,18 +193,18 @@ class Answerer:
         )
         return tuple(np.asarray(log_p_r)[0].tolist())
 
-    def _prompt(self, instruction: Instruction, passage: str | None) -> list[int]:
+    def _prompt(
+        self, instruction: Instruction, passage: str | None
+    ) -> tuple[list[int], bool]:
         prompt = templates.encode_prompt(
             self._tokenizer,
             instruction.id,
             instruction.question,
             passage=passage,
         )
-        ids, truncated = templates.prompt_ids(
+        return templates.prompt_ids(
             prompt, self._config.lm.max_tokens, self._config.predict.max_answer_tokens
         )
-        self.num_truncated += truncated
-        return ids
 
 
 def _record(found: Retrieved, answer: Answer) -> dict:

