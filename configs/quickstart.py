@@ -67,6 +67,7 @@ def _set_recipe(config: Config) -> None:
     config.lm_training.it_batch_rows = 1
     config.lm_training.checkpoint_every = 10
     config.lm_training.validate_every = 10
+    config.lm_training.validation_rows = 16
     config.scoring.num_chunks = 5
     config.scoring.max_questions = 200
     config.retriever_training.corpus_weight = 0.1

@@ -121,6 +121,7 @@ class LMTrainingConfig:
     remat: bool = True  # recompute layer activations in the backward pass
     checkpoint_every: int = 100  # steps
     validate_every: int = 100  # steps: validation loss, best checkpoint kept
+    validation_rows: int = 0  # packed rows that it is measured on; 0: all
     fsdp: int = 1  # devices that share one copy of parameters and optimizer
     tensor: int = 1  # devices that share each matrix product
     seed: int = 0
@@ -280,6 +281,7 @@ _MAY_BE_ZERO = (
     "instructions.max_dev",
     "instructions.corpus_queries",
     "scoring.max_questions",
+    "lm_training.validation_rows",
     "index.exact_below",
     "evaluation.num_shown",
     "seed",

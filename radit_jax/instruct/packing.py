@@ -59,6 +59,10 @@ class Rows:
         """A batch: these rows, by the field's name."""
         return {name: array[ids] for name, array in self.arrays().items()}
 
+    def head(self, num: int) -> "Rows":
+        """The first `num` rows."""
+        return Rows(**{name: array[:num] for name, array in self.arrays().items()})
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All rows, by the field's name."""
         return {

@@ -50,6 +50,8 @@ def _finetune(
     devices = mesh.make_mesh(settings.fsdp, settings.tensor)
     train_rows = packing.load_rows(examples.path / "train.safetensors")
     validation_rows = packing.load_rows(examples.path / "validation.safetensors")
+    if settings.validation_rows:
+        validation_rows = validation_rows.head(settings.validation_rows)
     batch_rows = (
         settings.it_batch_rows if settings.examples == "it" else settings.batch_rows
     )

@@ -191,3 +191,10 @@ def test_in_order_fills_the_last_batch_with_empty_rows():
     assert not batches[1]["target_mask"][2].any()
     assert (batches[1]["segment_ids"][2] == 0).all()
     assert list(packing.in_order(numbered_rows(0), 3)) == []
+
+
+def test_head_takes_the_first_rows():
+    rows = numbered_rows(6)
+    assert len(rows.head(4)) == 4
+    assert len(rows.head(9)) == 6
+    np.testing.assert_array_equal(rows.head(2).tokens, rows.tokens[:2])
