@@ -50,11 +50,12 @@ def read_config(workdir: Workdir) -> Config:
     Raises:
       ArtifactError: the folder is no run's.
     """
-    file = workdir.path / "config.json"
+    file = workdir.path / cli.CONFIG_FILE
     if not file.exists():
         raise artifacts.ArtifactError(
-            f"{workdir.path} is no run's folder: it has no config.json. Run `python -m "
-            f"launch.run_pipeline --config=… --workdir={workdir.path}` first."
+            f"{workdir.path} is no run's folder: it has no {cli.CONFIG_FILE}. Run "
+            "`python -m launch.run_pipeline --config=… --workdir="
+            f"{workdir.path}` first."
         )
     config = Config.from_dict(json.loads(file.read_text()))
     config.validate()

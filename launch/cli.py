@@ -14,6 +14,8 @@ from ml_collections import config_flags
 from radit_jax.config import Config
 from radit_jax.workdir import Workdir
 
+CONFIG_FILE = "config.json"  # in the workdir
+
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     lock_config=True,
@@ -37,13 +39,16 @@ def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
     def main(argv: Sequence[str]) -> None:
         refuse_arguments(argv)
         config, workdir = prepare()
+        if not (workdir.path / CONFIG_FILE).exists():
+            remember(config, workdir)
         run(config, workdir, OVERWRITE.value)
+        remember(config, workdir)  # not before: a refused config leaves no trace
 
     run_main(main)
 
 
 def prepare() -> tuple[Config, Workdir]:
-    """The checked config and the workdir, which then remembers the config."""
+    """The checked config and the workdir."""
     if not CONFIG.value or not WORKDIR.value:
         raise app.UsageError("give --config=configs/….py and --workdir=FOLDER.")
     if DISTRIBUTED.value:
@@ -51,11 +56,15 @@ def prepare() -> tuple[Config, Workdir]:
     config, path = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
     config.validate()
     logging.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind)
-    if jax.process_index() == 0:
-        path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(config), indent=1)
-        (path / "config.json").write_text(text)
     return config, Workdir(path)
+
+
+def remember(config: Config, workdir: Workdir) -> None:
+    """Writes the config beside the artifacts, for `launch.ask`."""
+    if jax.process_index() == 0:
+        workdir.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(dataclasses.asdict(config), indent=1)
+        (workdir.path / CONFIG_FILE).write_text(text)
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:

@@ -91,7 +91,7 @@ class Checkpointer:
 
     def _save_error(self, step: int, arrays: dict[str, Any], error: Exception):
         try:
-            self._manager = self._open()  # drops the half-written folder
+            self._manager = self._open()  # frees the half-written folder's space
         except OSError as second:
             logging.warning("%s could not be cleaned: %s", self.path, second)
         last = self.latest_step()

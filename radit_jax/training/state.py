@@ -64,5 +64,4 @@ def abstract(tree: Any) -> Any:
 def _place(array: Any, sharding: NamedSharding) -> jax.Array:
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         return jax.jit(jnp.copy, out_shardings=sharding)(array)
-    # A copy: the step donates the state, and the caller's array must outlive that.
-    return mesh_lib.put(np.array(array), sharding)
+    return mesh_lib.put(np.asarray(array), sharding)

@@ -69,7 +69,7 @@ def test_two_and_two_steps_are_four(tmp_path):
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     whole = _run(tmp_path / "whole", 4)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(toy.Killed):
         _run(tmp_path / "killed", 4, fail_at=4)
     steps = [line["step"] for line in read_metrics(tmp_path / "killed" / "metrics")]
     assert max(steps) == 3  # later than the checkpoint of step 2
@@ -85,7 +85,7 @@ def test_a_finished_run_does_nothing_more(tmp_path):
 
 
 def test_going_back_forgets_a_later_best(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(toy.Killed):
         _run(tmp_path, 4, fail_at=4, scores={1: 0.5, 2: 0.6, 3: 0.1})
     _, best = _run(tmp_path, 4, scores={3: 0.7, 4: 0.4})
     assert (best.step, best.score) == (4, 0.4)

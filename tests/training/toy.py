@@ -15,6 +15,10 @@ from radit_jax.training import train_step
 BATCH_ROWS = 8
 
 
+class Killed(BaseException):
+    """What nothing may catch."""
+
+
 class Linear(nnx.Module):
     def __init__(self, rngs, inputs=16, outputs=4):
         weight = jax.random.normal(rngs.params(), (inputs, outputs))
@@ -37,7 +41,7 @@ class Batches:
             raise StopIteration
         self.position += 1
         if self.position == self.fail_at:
-            raise KeyboardInterrupt
+            raise Killed
         rng = np.random.default_rng(self.position)
         x = rng.normal(size=(BATCH_ROWS, self.inputs)).astype(np.float32)
         if self.position == self.nan_at:
