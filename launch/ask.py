@@ -77,9 +77,10 @@ def _questions(words: Sequence[str]) -> Iterator[str]:
     if sys.stdin.isatty():
         print("Ask a question and press Enter; an empty line ends.", file=sys.stderr)
     for line in sys.stdin:
-        if not line.strip():
+        if line.strip():
+            yield line.strip()
+        elif sys.stdin.isatty():
             return
-        yield line.strip()
 
 
 class Asker:

@@ -42,7 +42,7 @@ def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
         if not (workdir.path / CONFIG_FILE).exists():
             remember(config, workdir)
         run(config, workdir, OVERWRITE.value)
-        remember(config, workdir)  # not before: a refused config leaves no trace
+        remember(config, workdir)
 
     run_main(main)
 
@@ -91,8 +91,12 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
     _set_up_logging()
     try:
         app.run(quiet_main)
-    except KeyError as error:
-        fail(_unknown_field(str(error)))
+    except KeyError:
+        # config_flags' own message names neither the flag nor the fields there are.
+        message = _unknown_field()
+        if not message:
+            raise
+        fail(message)
 
 
 def _set_up_logging() -> None:
@@ -117,8 +121,8 @@ def fail(message: str) -> None:
     sys.exit(1)
 
 
-def _unknown_field(message: str) -> str:
-    """config_flags' own message names neither the flag nor the fields there are."""
+def _unknown_field() -> str:
+    """What to say of a `--config.…` flag that names no field; "" if all do."""
     names = [
         f"--config.{section.name}.{field.name}"
         for section in dataclasses.fields(Config)
@@ -127,7 +131,7 @@ def _unknown_field(message: str) -> str:
     given = [a.split("=")[0] for a in sys.argv if a.startswith("--config.")]
     unknown = [name for name in given if name not in names]
     if not unknown:
-        return message
+        return ""
     close = difflib.get_close_matches(unknown[0], names, n=3, cutoff=0.4)
     return (
         f"{unknown[0]} is not a field of the config; the nearest are "

@@ -14,10 +14,10 @@ install() {
   if [ ! -x "$VENV/bin/python" ]; then
     "$PYTHON" -m venv "$VENV"
   fi
-  if ! grep -qxF "$wanted" "$VENV/installed" 2>/dev/null; then
+  if [ "$(cat "$VENV/installed$extra" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing the pinned requirements into $VENV …"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
       -r requirements.txt -e ".$extra"
-    echo "$wanted" >>"$VENV/installed"
+    echo "$wanted" >"$VENV/installed$extra"
   fi
 }

@@ -40,10 +40,10 @@ PLAN = (
     (finetune_lm, {"lm_training.examples": "it"}),
     (score_chunks, {"scoring.lm": "base"}),
     (finetune_retriever, {}),
-    (retrieve, {"retrieve.query_tower": "tuned", "retrieve.splits": ("dev",)}),
-    (predict, {"predict.lm": "base", "predict.retrievers": ("none", "base", "tuned")}),
-    (predict, {"predict.lm": "it", "predict.retrievers": ("base",)}),
-    (predict, {"predict.lm": "ra_it", "predict.retrievers": ("base", "tuned")}),
+    (retrieve, {"retrieve.query_tower": "tuned"}),
+    (predict, {"predict.lm": "base"}),
+    (predict, {"predict.lm": "it"}),
+    (predict, {"predict.lm": "ra_it"}),
     (evaluate, {}),
 )
 

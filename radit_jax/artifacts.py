@@ -29,6 +29,7 @@ import radit_jax
 _MANIFEST = "manifest.json"
 _STARTED = "started.json"
 _HASHED_WHOLE_BYTES = 64 * 2**20
+_WEIGHTS = (".safetensors", ".gguf")
 
 
 class ArtifactError(ValueError):
@@ -61,8 +62,13 @@ def find(path: epath.PathLike) -> Artifact | None:
     return Artifact(file.parent, json.loads(file.read_text()))
 
 
-def load(path: epath.PathLike, stage: str) -> Artifact:
+def load(path: epath.PathLike, stage: str, variant: str = "") -> Artifact:
     """The finished artifact at `path`, which `stage` writes.
+
+    Args:
+      path: the artifact's folder.
+      stage: that writes it.
+      variant: the flag that makes the stage write this one of its artifacts.
 
     Raises:
       ArtifactError: where there is none, or another stage's.
@@ -70,9 +76,10 @@ def load(path: epath.PathLike, stage: str) -> Artifact:
     artifact = find(path)
     if artifact is None:
         state = "is unfinished" if epath.Path(path).exists() else "does not exist"
+        command = f"python -m launch.{stage} {variant}".rstrip()
         raise ArtifactError(
-            f"{path} {state}; run `python -m launch.{stage}` with this config and "
-            "workdir first, or `python -m launch.run_pipeline` for all stages."
+            f"{path} {state}; run `{command}` with this config and workdir first, or "
+            "`python -m launch.run_pipeline` for all stages."
         )
     if artifact.manifest["stage"] != stage:
         raise ArtifactError(
@@ -189,7 +196,12 @@ def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
             )
         multihost_utils.sync_global_devices(f"overwrite {path}")
         if jax.process_index() == 0:
-            path.rmtree()
+            # First out of the way: killed while deleting, nothing of it is found.
+            aside = path.with_name(f"{path.name}.old")
+            if aside.exists():
+                aside.rmtree()
+            path.rename(aside)
+            aside.rmtree()
         break
     return False
 
@@ -254,8 +266,8 @@ def git_commit() -> str:
 def hash_files(path: epath.PathLike) -> str:
     """A hash of a file, or of all files under a folder, by name and content.
 
-    A file above 64 MiB counts by its size and its first and last MiB, so that a
-    65B checkpoint is hashed in milliseconds.
+    A weights file above 64 MiB counts by its size and its first and last MiB, so that
+    a 65B checkpoint is hashed in milliseconds. Texts are hashed whole.
     """
     path = epath.Path(path).expanduser()
     digest = hashlib.sha256()
@@ -264,8 +276,9 @@ def hash_files(path: epath.PathLike) -> str:
         size = file.stat().length
         digest.update(f"{name}\0{size}\0".encode())
         with file.open("rb") as stream:
-            if size <= _HASHED_WHOLE_BYTES:
-                digest.update(stream.read())
+            if size <= _HASHED_WHOLE_BYTES or file.suffix not in _WEIGHTS:
+                while block := stream.read(_HASHED_WHOLE_BYTES):
+                    digest.update(block)
             else:
                 digest.update(stream.read(2**20))
                 stream.seek(size - 2**20)

@@ -90,7 +90,7 @@ class RetrieveConfig:
 
     query_tower: str = "base"  # "base", or "tuned": finetune_retriever's
     num_chunks: int = 10  # k (paper §1)
-    splits: tuple[str, ...] = ("train", "validation", "dev", "corpus")
+    splits: tuple[str, ...] = ()  # (): all for "base", ("dev",) for "tuned"
     batch_size: int = 64  # queries
 
 
@@ -164,7 +164,8 @@ class PredictConfig:
     """Stage 9, `predict`."""
 
     lm: str = "base"  # "base", or a tuned LM's name
-    retrievers: tuple[str, ...] = ("none", "base")  # of "none", "base", "tuned"
+    # Of "none", "base", "tuned"; (): those of the six systems that have this LM.
+    retrievers: tuple[str, ...] = ()
     num_chunks: int = 10  # k (paper §1)
     max_answer_tokens: int = 16
     batch_size: int = 16  # prompts decoded together
@@ -322,7 +323,7 @@ def _choice_problems(config: Config):
     for name, choices in _ELEMENT_CHOICES.items():
         value = values[name]
         unknown = [element for element in value if element not in choices]
-        if unknown or not value or isinstance(value, str):
+        if unknown or isinstance(value, str):
             yield f"--config.{name} is {value!r}; give a tuple of some of {choices}."
 
 
@@ -359,6 +360,13 @@ def _relation_problems(config: Config):
                 f"--config.{name} is {value}, but only "
                 f"--config.retrieve.num_chunks={config.retrieve.num_chunks} are "
                 "retrieved; raise that or lower this."
+            )
+    for name in ("lm_training", "retriever_training"):
+        section = getattr(config, name)
+        if section.warmup_steps > section.num_steps:
+            yield (
+                f"--config.{name}.warmup_steps={section.warmup_steps} is more than "
+                f"num_steps={section.num_steps}; lower one or raise the other."
             )
     if config.predict.max_answer_tokens >= config.lm.max_tokens:
         yield (

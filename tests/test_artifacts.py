@@ -2,6 +2,7 @@ import errno
 import json
 
 import pytest
+from etils import epath
 
 from radit_jax import artifacts
 from radit_jax.artifacts import ArtifactError
@@ -71,6 +72,19 @@ def test_a_killed_run_of_another_config_is_refused(tmp_path):
         write(tmp_path / "a", {})
 
 
+def test_a_kill_while_overwriting_leaves_nothing_of_the_old(tmp_path, monkeypatch):
+    write(tmp_path / "a")
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(epath.Path(tmp_path)), "rmtree", killed)
+        write(tmp_path / "a", {"corpus": {}}, overwrite=True)
+    with artifacts.writing(tmp_path / "a", "s", {"corpus": {}}, {}) as draft:
+        assert not draft.has("lines.jsonl")
+
+
 def test_load_says_what_is_missing(tmp_path):
     with pytest.raises(ArtifactError, match="does not exist; run .*launch.retrieve"):
         artifacts.load(tmp_path / "none", "retrieve")
@@ -129,6 +143,6 @@ def test_hash_of_a_large_file_sees_both_ends(tmp_path, monkeypatch):
         changed = bytearray(content)
         if place is not None:
             changed[place] = 1
-        (tmp_path / "f").write_bytes(changed)
-        found.add(artifacts.hash_files(tmp_path / "f"))
+        (tmp_path / "f.gguf").write_bytes(changed)
+        found.add(artifacts.hash_files(tmp_path / "f.gguf"))
     assert len(found) == 3

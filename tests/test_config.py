@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from configs import quickstart
 from radit_jax.config import Config, ConfigError
 
 
@@ -49,6 +50,7 @@ def test_all_problems_are_told_together(config):
         ("retriever_training", "lm_temperature", 0.0, "a number above 0"),
         ("lm_training", "accumulation_steps", 3, "batch_rows=64 is not divisible"),
         ("predict", "max_answer_tokens", 1024, "leaves no room for a prompt"),
+        ("lm_training", "num_steps", 100, "warmup_steps=200 is more than num_steps=10"),
         ("examples", "row_tokens", 512, "row_tokens=512 is shorter than an example"),
     ],
 )
@@ -76,3 +78,9 @@ def test_an_unknown_field_of_a_stored_config_is_refused():
         Config.from_dict({"lm": {"depth": 3}})
     with pytest.raises(ConfigError, match="speed.up is no field"):
         Config.from_dict({"speed": {"up": 3}})
+
+
+def test_a_quickstart_variant_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="has no variant 'tiny'"):
+        quickstart.get_config("tiny")
+    assert quickstart.get_config("smoke").lm_training.num_steps < 10

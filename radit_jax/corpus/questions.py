@@ -52,7 +52,7 @@ def read_questions(path: epath.PathLike) -> list[Instruction]:
 def split_validation(
     instructions: Sequence[Instruction], fraction: float, seed: int
 ) -> tuple[list[Instruction], list[Instruction]]:
-    """Splits off validation questions so that no document is on both sides.
+    """Splits off validation questions so that no main document is on both sides.
 
     Questions with the same first positive stay together, in an order drawn from the
     seed, until validation has its share; one group may take it above.

@@ -1,4 +1,8 @@
-"""The questions that the report draws in full, with their passages."""
+"""The questions that the report draws in full, with their passages.
+
+p_LSR there is over the passages that the LM read, from the accepted answer's mean
+log-likelihood under the base LM, at the training's τ: the default of Eq. 4's score.
+"""
 
 import numpy as np
 

@@ -10,6 +10,7 @@ from radit_jax.corpus.store import ChunkStore
 from radit_jax.instruct import packing
 from radit_jax.instruct.packing import Example
 from radit_jax.models import pretrained
+from radit_jax.stages import inputs
 from radit_jax.text import templates
 from radit_jax.text.tokenizer import LMTokenizer
 from radit_jax.types import Retrieved
@@ -23,7 +24,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     own (Eq. 3). Kind "it": the same questions without a Background.
     """
     kind = config.examples.kind
-    retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
+    retrieved = inputs.retrieved(workdir, "base")
     with artifacts.writing(
         workdir.examples(kind),
         "build_examples",
@@ -35,17 +36,16 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         overwrite,
     ) as draft:
         if draft is not None and artifacts.is_main_process():
-            _build(config, workdir, retrieved, draft)
+            _build(config, workdir, draft)
     return artifacts.load(workdir.examples(kind), "build_examples")
 
 
-def _build(config: Config, workdir: Workdir, retrieved, draft) -> None:
+def _build(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:
     chunks = artifacts.load(workdir.chunks, "chunk_corpus")
     store = ChunkStore(chunks.path / "chunks.array_record")
     tokenizer = pretrained.load_lm_tokenizer(config.lm.path)
     for split in ("train", "validation"):
-        lines = artifacts.read_lines(retrieved.path / f"{split}.jsonl")
-        found = [Retrieved.from_record(line) for line in lines]
+        found = inputs.read_retrieved(workdir, "base", split)
         examples, truncated = [], 0
         for item in found:
             for example, cut in render(item, store, tokenizer, config):

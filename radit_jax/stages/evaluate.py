@@ -36,11 +36,14 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
             f"{workdir.path} holds no predictions; run `python -m launch.predict` "
             "first, or `python -m launch.run_pipeline` for all stages."
         )
+    _check_same_retrieval(workdir, predicted)
     found = {name: a.sha256 for name, a in _all_artifacts(workdir)}
     with artifacts.writing(
         workdir.evaluation,
         "evaluate",
-        config.section("evaluation") | {"num_chunks": config.predict.num_chunks},
+        config.section("evaluation")
+        | {"num_chunks": config.predict.num_chunks}
+        | {"lm_temperature": config.retriever_training.lm_temperature},
         found,
         # It only reads, and takes seconds: a newer input simply makes it anew.
         overwrite=True,
@@ -50,6 +53,20 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     print(table.render_table(_results(workdir)))
     print(f"\nReport: {workdir.evaluation / 'report.html'}")
     return artifacts.load(workdir.evaluation, "evaluate")
+
+
+def _check_same_retrieval(workdir: Workdir, predicted: dict[str, Artifact]) -> None:
+    """Refuses to put predictions of different retrievals into one table."""
+    for lm, artifact in predicted.items():
+        for name in _TOWERS:
+            found = artifacts.find(workdir.retrieved(name))
+            used = artifact.manifest["inputs"].get(name)
+            if used and (found is None or used != found.sha256):
+                raise artifacts.ArtifactError(
+                    f"{artifact.path} answers from another retrieval than "
+                    f"{workdir.retrieved(name)} holds; run `python -m launch.predict "
+                    f"--config.predict.lm={lm} --overwrite` first."
+                )
 
 
 def _results(workdir: Workdir) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
       loop.NonFiniteLossError: the loss is NaN or infinite.
     """
     name = config.lm_training.examples
-    examples = artifacts.load(workdir.examples(name), "build_examples")
+    examples = artifacts.load(
+        workdir.examples(name), "build_examples", f"--config.examples.kind={name}"
+    )
     with artifacts.writing(
         workdir.lm(name),
         "finetune_lm",
@@ -40,6 +42,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     ) as draft:
         if draft is not None:
             _finetune(config, workdir, examples, draft)
+    training_run.clean(workdir.lm(name))
     return artifacts.load(workdir.lm(name), "finetune_lm")
 
 
@@ -90,7 +93,6 @@ def _finetune(
     if artifacts.is_main_process():
         with draft.file("model") as folder:
             huggingface.save_decoder(decoder, folder, tokenizer)
-        training_run.clean(plan)
     draft.counts |= {
         "steps": settings.num_steps,
         "best_step": result.step,

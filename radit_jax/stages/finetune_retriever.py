@@ -36,9 +36,11 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     The checkpoint with the best MRR over the validation questions is kept; where no
     validation question names its positive documents, the last step is.
     """
-    retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
+    retrieved = inputs.retrieved(workdir, "base")
     lm = config.retriever_training.lm
-    scores = artifacts.load(workdir.scores(lm), "score_chunks")
+    scores = artifacts.load(
+        workdir.scores(lm), "score_chunks", f"--config.scoring.lm={lm}"
+    )
     embedded = artifacts.load(workdir.embeddings, "embed_corpus")
     if scores.manifest["inputs"]["retrieved"] != retrieved.sha256:
         raise artifacts.ArtifactError(
@@ -61,6 +63,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     ) as draft:
         if draft is not None:
             _finetune(config, workdir, draft)
+    training_run.clean(workdir.query_tower)
     return artifacts.load(workdir.query_tower, "finetune_retriever")
 
 
@@ -101,7 +104,6 @@ def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
     if artifacts.is_main_process():
         with draft.file("model") as folder:
             huggingface.save_encoder(tower.encoder, folder, tower.tokenizer)
-        training_run.clean(plan)
     draft.counts |= {
         "instructions": batches.num_instructions,
         "corpus_queries": batches.num_corpus,
@@ -137,9 +139,7 @@ def lsr_loss(config: Config, tower: Tower, graphdef, params, batch):
     num_queries = scores.shape[0]
     sums = {
         "entropy_p_r": jnp.sum(-jnp.exp(log_p_r) * log_p_r),
-        "entropy_p_lsr": jnp.sum(
-            jnp.where(log_p_lsr > -80, -jnp.exp(log_p_lsr) * log_p_lsr, 0.0)
-        ),
+        "entropy_p_lsr": jnp.sum(-jnp.exp(log_p_lsr) * log_p_lsr),
         "agreement": jnp.sum(
             jnp.argmax(log_p_r, axis=-1) == jnp.argmax(log_p_lsr, axis=-1)
         ),
@@ -165,9 +165,9 @@ class Batches:
             settings.seed,
         )
         found = [item for part, _ in items for item in part]
-        num_chunks = config.scoring.num_chunks
-        self._chunk_ids = np.asarray([item.chunk_ids[:num_chunks] for item in found])
         self._lm_scores = np.concatenate([scores for _, scores in items if len(scores)])
+        num_chunks = self._lm_scores.shape[1]
+        self._chunk_ids = np.asarray([item.chunk_ids[:num_chunks] for item in found])
         self._matrix = matrix
         self._ids, self._mask = tower.tokenize([i.instruction.question for i in found])
 
@@ -208,10 +208,9 @@ def load_scored(
     files = [f for f in scores.counts["shards"] if f.startswith(f"{split}-")]
     if not files:
         return [], np.empty((0, 0), np.float32)
-    lines = artifacts.read_lines(workdir.retrieved("base") / f"{split}.jsonl")
     shards = [safetensors.load((scores.path / file).read_bytes()) for file in files]
     num_tokens = np.concatenate([shard["num_tokens"] for shard in shards])
-    found = [Retrieved.from_record(line) for line in lines[: len(num_tokens)]]
+    found = inputs.read_retrieved(workdir, "base", split)[: len(num_tokens)]
     flat = np.concatenate([shard["token_log_likelihood"] for shard in shards])
     lengths = num_tokens.reshape(-1)
     padded = np.zeros((len(lengths), lengths.max()), np.float32)
@@ -232,8 +231,8 @@ def load_scored(
 
 def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, graphdef):
     """MRR over the validation questions by exact search, or None without positives."""
-    lines = artifacts.read_lines(workdir.retrieved("base") / "validation.jsonl")
-    found = [Retrieved.from_record(line).instruction for line in lines]
+    retrieved = inputs.read_retrieved(workdir, "base", "validation")
+    found = [item.instruction for item in retrieved]
     found = [instruction for instruction in found if instruction.positives]
     if not found:
         logging.warning(
@@ -248,7 +247,7 @@ def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, gra
     tokens = tower.tokenize([instruction.question for instruction in found])
     ids, mask = map(jnp.asarray, tokens)
     embed = jax.jit(lambda params: tower.embed(graphdef, params, ids, mask))
-    depth = min(config.retrieve.num_chunks, len(store))
+    depth = len(retrieved[0].chunk_ids)
 
     def validate(params) -> float:
         ranked, _ = exact.search(np.asarray(embed(params)), depth)

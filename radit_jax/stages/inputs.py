@@ -13,14 +13,41 @@ from radit_jax.retrieval.embedder import Embedder
 from radit_jax.retrieval.embeddings import Embeddings
 from radit_jax.retrieval.retriever import Retriever
 from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
+
+SPLITS = ("train", "validation", "dev", "corpus")
 
 
 def lm_hash(config: Config, workdir: Workdir, name: str) -> str:
     """The hash of the base LM's files, or of a tuned LM's manifest."""
     if name == "base":
         return artifacts.hash_files(config.lm.path)
-    return artifacts.load(workdir.lm(name), "finetune_lm").sha256
+    flag = f"--config.lm_training.examples={name}"
+    return artifacts.load(workdir.lm(name), "finetune_lm", flag).sha256
+
+
+def retrieved(workdir: Workdir, query_tower: str) -> Artifact:
+    """What `retrieve` found with this query tower."""
+    flag = f"--config.retrieve.query_tower={query_tower}"
+    return artifacts.load(workdir.retrieved(query_tower), "retrieve", flag)
+
+
+def read_retrieved(workdir: Workdir, query_tower: str, split: str) -> list[Retrieved]:
+    """The questions of one split, each with its chunks.
+
+    Raises:
+      ArtifactError: the split was not retrieved.
+    """
+    found = retrieved(workdir, query_tower)
+    if split not in found.counts:
+        raise artifacts.ArtifactError(
+            f"{found.path} has no split {split!r}, only {list(found.counts)}; run "
+            "`python -m launch.retrieve --overwrite` with --config.retrieve.splits "
+            "that name it."
+        )
+    lines = artifacts.read_lines(found.path / f"{split}.jsonl")
+    return [Retrieved.from_record(line) for line in lines]
 
 
 def load_lm(

@@ -9,6 +9,7 @@ from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
+from radit_jax.evaluation import systems
 from radit_jax.inference import ensemble
 from radit_jax.inference.ensemble import Answer, Question, Retrieval
 from radit_jax.inference.sampler import Sampler
@@ -29,10 +30,12 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     A chunk that several retrievers found for a question is read once. Writes
     `predictions-00000-of-0000n.jsonl`, a line a question and retriever.
     """
+    config = _with_retrievers(config)
     settings = config.predict
+    # "base" always: its dev questions are the ones that are asked.
     retrieved = {
-        name: artifacts.load(workdir.retrieved(name), "retrieve")
-        for name in settings.retrievers
+        name: inputs.retrieved(workdir, name)
+        for name in dict.fromkeys(("base", *settings.retrievers))
         if name != "none"
     }
     with artifacts.writing(
@@ -47,6 +50,18 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         if draft is not None:
             _predict(config, workdir, draft)
     return artifacts.load(workdir.predictions(settings.lm), "predict")
+
+
+def _with_retrievers(config: Config) -> Config:
+    """Fills in the retrievers that the six systems put before this LM."""
+    settings = config.predict
+    of_systems = tuple(
+        retriever for lm, retriever in systems.SYSTEM_NAMES if lm == settings.lm
+    )
+    settings = dataclasses.replace(
+        settings, retrievers=settings.retrievers or of_systems
+    )
+    return dataclasses.replace(config, predict=settings)
 
 
 def _predict(config: Config, workdir: Workdir, draft: Draft) -> None:
@@ -102,10 +117,7 @@ def _dev_questions(
 ) -> list[dict[str, Retrieved]]:
     """For each dev question, what each retriever found; "none" found nothing."""
     named = {
-        name: [
-            Retrieved.from_record(record)
-            for record in artifacts.read_lines(workdir.retrieved(name) / "dev.jsonl")
-        ]
+        name: inputs.read_retrieved(workdir, name, "dev")
         for name in (*retrievers, "base")
         if name != "none"
     }

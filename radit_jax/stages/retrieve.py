@@ -1,10 +1,13 @@
 """Stage 4: questions, query tower, index → the top chunks of each question."""
 
+import dataclasses
+
+import numpy as np
 from absl import logging
 
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact
-from radit_jax.config import Config
+from radit_jax.config import Config, ConfigError
 from radit_jax.corpus import questions
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.instruct import augment
@@ -24,6 +27,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     chunk is left out of its own candidates.
     """
     name = config.retrieve.query_tower
+    config = _with_splits(config)
     built = artifacts.load(workdir.index, "build_index")
     with artifacts.writing(
         workdir.retrieved(name),
@@ -35,12 +39,30 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
             "query_tower": inputs.query_tower_hash(config, workdir, name),
             "train": artifacts.hash_files(config.instructions.train),
             "dev": artifacts.hash_files(config.instructions.dev),
-        },
+        }
+        | _tokenizer_input(config),
         overwrite,
     ) as draft:
         if draft is not None:
             _retrieve(config, workdir, draft)
     return artifacts.load(workdir.retrieved(name), "retrieve")
+
+
+def _with_splits(config: Config) -> Config:
+    """Fills in the splits that the query tower's artifact holds by default."""
+    settings = config.retrieve
+    splits = settings.splits or (
+        ("dev",) if settings.query_tower == "tuned" else inputs.SPLITS
+    )
+    settings = dataclasses.replace(settings, splits=splits)
+    return dataclasses.replace(config, retrieve=settings)
+
+
+def _tokenizer_input(config: Config) -> dict[str, str]:
+    """The LM cuts the corpus queries, so they depend on its tokenizer."""
+    if "corpus" not in config.retrieve.splits or not config.instructions.corpus_queries:
+        return {}
+    return {"tokenizer": artifacts.hash_files(config.lm.path)}
 
 
 def _retrieve(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:
@@ -76,16 +98,32 @@ def read_splits(config: Config, workdir: Workdir) -> dict[str, list[Instruction]
     train, validation = questions.split_validation(
         train, settings.validation_fraction, settings.seed
     )
-    splits = {"train": train, "validation": validation}
-    if "dev" in wanted:
-        dev = questions.read_questions(settings.dev)
-        splits["dev"] = questions.subset(dev, settings.max_dev, settings.seed)
+    dev = questions.read_questions(settings.dev)
+    _check_apart(train + validation, dev)
+    generator = np.random.default_rng(settings.seed)
+    # Shuffled, so that the first so many are a sample: see scoring.max_questions.
+    splits = {
+        "train": [train[i] for i in generator.permutation(len(train))],
+        "validation": validation,
+        "dev": questions.subset(dev, settings.max_dev, settings.seed),
+    }
     if "corpus" in wanted and settings.corpus_queries:
         splits["corpus"] = _corpus_queries(config, workdir)
     logging.info(
         "Questions: %s.", {split: len(items) for split, items in splits.items()}
     )
     return {split: splits[split] for split in wanted if split in splits}
+
+
+def _check_apart(train: list[Instruction], dev: list[Instruction]) -> None:
+    known = {one.question.strip().lower() for one in train}
+    shared = [one for one in dev if one.question.strip().lower() in known]
+    if shared:
+        raise ConfigError(
+            f"{len(shared)} of {len(dev)} dev questions are train questions too, the "
+            f"first is {shared[0].id!r}: {shared[0].question!r}. Remove them from "
+            "--config.instructions.train: what was trained on can't be measured on."
+        )
 
 
 def _corpus_queries(config: Config, workdir: Workdir) -> list[Instruction]:

@@ -24,7 +24,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     `token_log_likelihood`, and the `num_tokens` of each (question, chunk), `[b k]`.
     """
     name = config.scoring.lm
-    retrieved = artifacts.load(workdir.retrieved("base"), "retrieve")
+    retrieved = inputs.retrieved(workdir, "base")
     with artifacts.writing(
         workdir.scores(name),
         "score_chunks",
@@ -36,15 +36,15 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         overwrite,
     ) as draft:
         if draft is not None:
-            _score(config, workdir, retrieved, draft)
+            _score(config, workdir, draft)
     return artifacts.load(workdir.scores(name), "score_chunks")
 
 
-def _score(config: Config, workdir: Workdir, retrieved: Artifact, draft: Draft):
+def _score(config: Config, workdir: Workdir, draft: Draft) -> None:
     shards = [
         (f"{split}-{number:05d}-of-{len(parts):05d}.safetensors", part)
         for split in config.scoring.splits
-        for parts in [_shards(config, retrieved, split)]
+        for parts in [_shards(config, workdir, split)]
         for number, part in enumerate(parts)
     ]
     todo = [(file, part) for file, part in shards if not draft.has(file)]
@@ -65,16 +65,26 @@ def _score(config: Config, workdir: Workdir, retrieved: Artifact, draft: Draft):
             progress.update(len(part))
     draft.counts |= {
         "questions": total,
+        "truncated_backgrounds": _num_truncated(draft, [file for file, _ in shards]),
         "chunks_a_question": config.scoring.num_chunks,
         "shards": [file for file, _ in shards],
     }
 
 
-def _shards(config: Config, retrieved: Artifact, split: str) -> list[list[Retrieved]]:
-    file, size = retrieved.path / f"{split}.jsonl", config.scoring.shard_size
-    if not file.exists():  # no corpus queries were asked for
+def _num_truncated(draft: Draft, files: list[str]) -> int:
+    if not artifacts.is_main_process():  # whose files they are, and whose manifest
+        return 0
+    shards = (safetensors.load((draft.path / file).read_bytes()) for file in files)
+    return sum(int(shard["num_truncated"][0]) for shard in shards)
+
+
+def _shards(config: Config, workdir: Workdir, split: str) -> list[list[Retrieved]]:
+    if split == "corpus" and not config.instructions.corpus_queries:
         return []
-    found = [Retrieved.from_record(record) for record in artifacts.read_lines(file)]
+    found, size = (
+        inputs.read_retrieved(workdir, "base", split),
+        config.scoring.shard_size,
+    )
     found = found[: config.scoring.max_questions or None]
     return [found[i : i + size] for i in range(0, len(found), size)]
 

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from absl import logging
 from etils import epath
 from jax.sharding import Mesh
@@ -91,7 +92,7 @@ def _train(plan, step_fn, state, batches, validate, mesh, writer, checkpoints, b
         )
         hooks.append(validation)
         if checkpoints.latest_step() is None:
-            writer.start(0)
+            writer.start(-1)  # without what a run killed before its first save wrote
             validation(0, state)
     hooks.append(
         hooks_lib.CheckpointHook(checkpoints, plan.checkpoint_every, batches, best)
@@ -121,8 +122,10 @@ def _train(plan, step_fn, state, batches, validate, mesh, writer, checkpoints, b
     return Result(params, best.step, first[plan.validation_name], score)
 
 
-def clean(plan: Plan) -> None:
+def clean(folder: epath.Path) -> None:
     """Removes what only an unfinished run needs: checkpoints with optimizer state."""
+    if jax.process_index() != 0:
+        return
     for name in ("checkpoints", "best"):
-        if (plan.folder / name).exists():
-            (plan.folder / name).rmtree()
+        if (folder / name).exists():
+            (folder / name).rmtree()

@@ -1,10 +1,14 @@
+import dataclasses
 import json
 
 import numpy as np
+import pytest
 from safetensors import numpy as safetensors
 
 from launch import run_pipeline
 from radit_jax import artifacts
+from radit_jax.config import ConfigError
+from radit_jax.stages import retrieve
 from radit_jax.training.metrics import read_metrics
 
 
@@ -124,3 +128,12 @@ def test_the_answer_is_the_likeliest_of_the_mixture(toy_run):
         )
         assert record["answer"] == record["candidates"][int(np.argmax(mixed))]
         np.testing.assert_allclose(np.exp(record["log_p_r"]).sum(), 1, rtol=1e-5)
+
+
+def test_a_dev_question_among_the_train_questions_is_refused(toy_run):
+    instructions = dataclasses.replace(
+        toy_run.config.instructions, dev=toy_run.config.instructions.train
+    )
+    config = dataclasses.replace(toy_run.config, instructions=instructions)
+    with pytest.raises(ConfigError, match="36 of 36 dev questions are train questions"):
+        retrieve.read_splits(config, toy_run.workdir)
