@@ -82,15 +82,20 @@ def _set_recipe(config: Config) -> None:
 
 
 def _shrink(config: Config) -> None:
-    config.instructions.max_train = 48
-    config.instructions.max_dev = 12
+    config.corpus.max_documents = 1500
+    config.instructions.max_train = 32
+    config.instructions.max_dev = 8
     config.instructions.corpus_queries = 8
-    config.lm_training.num_steps = 6
+    config.lm_training.num_steps = 4
     config.lm_training.warmup_steps = 1
-    config.lm_training.checkpoint_every = 3
-    config.lm_training.validate_every = 3
+    config.lm_training.batch_rows = 2
+    config.lm_training.checkpoint_every = 4
+    config.lm_training.validate_every = 4
+    config.lm_training.validation_rows = 4
     config.scoring.num_chunks = 3
-    config.retriever_training.num_steps = 10
+    config.retriever_training.num_steps = 8
     config.retriever_training.warmup_steps = 1
-    config.retriever_training.validate_every = 5
+    config.retriever_training.batch_size = 8
+    config.retriever_training.checkpoint_every = 8
+    config.retriever_training.validate_every = 4
     config.predict.batch_size = 12

@@ -21,6 +21,7 @@ class CorpusConfig:
     id_field: str = "id"  # JSON field with the document's id; absent: file and line
     title_field: str = "title"  # JSON field with the title; may be absent
     text_field: str = "text"  # JSON field with the text; must be there
+    max_documents: int = 0  # keep this many, in reading order; 0 keeps all
     max_chunk_words: int = 200  # a chunk has fewer words than this (paper §5)
 
 
@@ -278,6 +279,7 @@ _ELEMENT_CHOICES = {
     "predict.retrievers": ("none", "base", "tuned"),
 }
 _MAY_BE_ZERO = (
+    "corpus.max_documents",
     "instructions.max_train",
     "instructions.max_dev",
     "instructions.corpus_queries",

@@ -1,5 +1,7 @@
 """Stage 1: documents → chunk store."""
 
+import itertools
+
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config, CorpusConfig
@@ -31,12 +33,13 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
 
 def _chunks(corpus: CorpusConfig, counts: dict):
     counts |= {"documents": 0, "chunks": 0, "words": 0}
-    for document in documents.read_documents(
+    found = documents.read_documents(
         corpus.documents,
         id_field=corpus.id_field,
         title_field=corpus.title_field,
         text_field=corpus.text_field,
-    ):
+    )
+    for document in itertools.islice(found, corpus.max_documents or None):
         counts["documents"] += 1
         chunks = chunking.chunk_document(
             document, corpus.max_chunk_words, counts["chunks"]

@@ -3,13 +3,15 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 from safetensors import numpy as safetensors
 
 from launch import run_pipeline
 from radit_jax import artifacts
 from radit_jax.config import ConfigError
-from radit_jax.stages import retrieve
+from radit_jax.stages import chunk_corpus, retrieve
 from radit_jax.training.metrics import read_metrics
+from radit_jax.workdir import Workdir
 
 
 def results(toy_run):
@@ -100,6 +102,13 @@ def test_a_second_run_does_nothing(toy_run):
     assert len(before) == len(run_pipeline.PLAN)
     run_pipeline.run(toy_run.config, toy_run.workdir)
     assert manifests() == before
+
+
+def test_the_corpus_can_be_limited(toy_run, tmp_path):
+    corpus = dataclasses.replace(toy_run.config.corpus, max_documents=5)
+    config = dataclasses.replace(toy_run.config, corpus=corpus)
+    found = chunk_corpus.run(config, Workdir(epath.Path(tmp_path)))
+    assert found.counts == {"documents": 5, "chunks": 5, "words": 30}
 
 
 def test_manifests_chain_their_inputs(toy_run):
