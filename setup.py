@@ -31,6 +31,7 @@ EXTRAS = {
         "beartype==0.23.1",
         "pytest==9.2.0",
         "ruff==0.17.6",
+        "tensorboard==2.21.0",
         "torch==2.13.0",
     ],
     # What the side-by-side measurements are made against.
