@@ -108,7 +108,7 @@ def test_the_corpus_can_be_limited(toy_run, tmp_path):
     corpus = dataclasses.replace(toy_run.config.corpus, max_documents=5)
     config = dataclasses.replace(toy_run.config, corpus=corpus)
     found = chunk_corpus.run(config, Workdir(epath.Path(tmp_path)))
-    assert found.counts == {"documents": 5, "chunks": 5, "words": 30}
+    assert found.counts == {"documents": 5, "chunks": 5, "words": 35}
 
 
 def test_manifests_chain_their_inputs(toy_run):
