@@ -278,6 +278,7 @@ _ELEMENT_CHOICES = {
     "scoring.splits": ("train", "corpus"),
     "predict.retrievers": ("none", "base", "tuned"),
 }
+_MAY_BE_EMPTY = ("retrieve.splits", "predict.retrievers")
 _MAY_BE_ZERO = (
     "corpus.max_documents",
     "instructions.max_train",
@@ -325,7 +326,8 @@ def _choice_problems(config: Config):
     for name, choices in _ELEMENT_CHOICES.items():
         value = values[name]
         unknown = [element for element in value if element not in choices]
-        if unknown or isinstance(value, str):
+        is_empty = not value and name not in _MAY_BE_EMPTY
+        if unknown or is_empty or isinstance(value, str):
             yield f"--config.{name} is {value!r}; give a tuple of some of {choices}."
 
 

@@ -22,8 +22,11 @@ def config(tmp_path):
     return config
 
 
-def test_defaults_are_valid_once_the_paths_are(config):
-    config.validate()
+def test_the_defaults_lack_nothing_but_the_paths(config):
+    with pytest.raises(ConfigError, match="6 problem") as caught:
+        Config().validate()
+    assert str(caught.value).count("is not set; name a file or folder") == 6
+    config.validate()  # the same defaults, with paths
 
 
 def test_all_problems_are_told_together(config):
@@ -44,6 +47,7 @@ def test_all_problems_are_told_together(config):
         ("corpus", "documents", "", "documents is not set; name a file"),
         ("retrieve", "splits", ("train", "test"), "retrieve.splits is .* some of"),
         ("retrieve", "splits", "dev", "retrieve.splits is 'dev'; give a tuple"),
+        ("scoring", "splits", (), r"scoring.splits is \(\); give a tuple"),
         ("retrieve", "num_chunks", 2, "only --config.retrieve.num_chunks=2 are"),
         ("instructions", "validation_fraction", 1.5, "a share from 0 to 1"),
         ("instructions", "max_dev", -1, "max_dev is -1; give 0 or more"),
