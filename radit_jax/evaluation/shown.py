@@ -8,9 +8,7 @@ import numpy as np
 
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
-from radit_jax.evaluation import metrics
-
-TOWERS = ("base", "tuned")
+from radit_jax.evaluation import metrics, systems
 
 
 def questions(
@@ -51,7 +49,7 @@ def _passages(config: Config, lines: dict, row: int, store: ChunkStore) -> list[
     records = {
         (lm, retriever): by_retriever[retriever][row]
         for lm, by_retriever in lines.items()
-        for retriever in TOWERS
+        for retriever in systems.TOWERS
         if retriever in by_retriever
     }
     chunk_ids = dict.fromkeys(c for r in records.values() for c in r["chunk_ids"])

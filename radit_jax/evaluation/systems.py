@@ -2,6 +2,9 @@
 
 import dataclasses
 
+LMS = ("base", "it", "ra_it")
+TOWERS = ("base", "tuned")  # query towers
+
 System = tuple[str, str]  # (LM, retriever)
 
 SYSTEM_NAMES: dict[System, str] = {

@@ -41,8 +41,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
 
 
 def _build(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:
-    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-    store = ChunkStore(chunks.path / "chunks.array_record")
+    store = inputs.chunk_store(workdir)
     tokenizer = pretrained.load_lm_tokenizer(config.lm.path)
     for split in ("train", "validation"):
         found = inputs.read_retrieved(workdir, "base", split)

@@ -6,6 +6,7 @@ from radit_jax import artifacts
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config, CorpusConfig
 from radit_jax.corpus import documents, store
+from radit_jax.stages import inputs
 from radit_jax.text import chunking
 from radit_jax.workdir import Workdir
 
@@ -26,7 +27,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     ) as draft:
         if draft is not None and artifacts.is_main_process():
             chunks = _chunks(corpus, draft.counts)
-            with draft.file("chunks.array_record") as path:
+            with draft.file(inputs.CHUNKS_FILE) as path:
                 store.write_chunks(path, chunks)
     return artifacts.load(workdir.chunks, "chunk_corpus")
 

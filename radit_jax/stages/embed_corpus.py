@@ -26,7 +26,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         overwrite,
     ) as draft:
         if draft is not None:
-            _embed(config, ChunkStore(chunks.path / "chunks.array_record"), draft)
+            _embed(config, inputs.chunk_store(workdir), draft)
     return artifacts.load(workdir.embeddings, "embed_corpus")
 
 

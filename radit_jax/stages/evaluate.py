@@ -12,15 +12,11 @@ import radit_jax
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
-from radit_jax.corpus.store import ChunkStore
-from radit_jax.evaluation import report, shown, table
+from radit_jax.evaluation import report, shown, systems, table
 from radit_jax.evaluation import results as results_lib
+from radit_jax.stages import inputs
 from radit_jax.training.metrics import read_metrics
-from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
-
-_LMS = ("base", "it", "ra_it")
-_TOWERS = ("base", "tuned")
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -29,7 +25,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     Raises:
       ArtifactError: there are no predictions.
     """
-    predicted = {lm: artifacts.find(workdir.predictions(lm)) for lm in _LMS}
+    predicted = {lm: artifacts.find(workdir.predictions(lm)) for lm in systems.LMS}
     predicted = {lm: found for lm, found in predicted.items() if found}
     if not predicted:
         raise artifacts.ArtifactError(
@@ -58,7 +54,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
 def _check_same_retrieval(workdir: Workdir, predicted: dict[str, Artifact]) -> None:
     """Refuses to put predictions of different retrievals into one table."""
     for lm, artifact in predicted.items():
-        for name in _TOWERS:
+        for name in systems.TOWERS:
             found = artifacts.find(workdir.retrieved(name))
             used = artifact.manifest["inputs"].get(name)
             if used and (found is None or used != found.sha256):
@@ -79,7 +75,7 @@ def _all_artifacts(workdir: Workdir) -> list[tuple[str, Artifact]]:
     paths += [workdir.retrieved("base"), workdir.examples("ra_it")]
     paths += [workdir.examples("it"), workdir.lm("ra_it"), workdir.lm("it")]
     paths += [workdir.scores("base"), workdir.query_tower, workdir.retrieved("tuned")]
-    paths += [workdir.predictions(lm) for lm in _LMS]
+    paths += [workdir.predictions(lm) for lm in systems.LMS]
     found = [(str(p.relative_to(workdir.path)), artifacts.find(p)) for p in paths]
     return [(name, artifact) for name, artifact in found if artifact]
 
@@ -88,8 +84,12 @@ def _evaluate(
     config: Config, workdir: Workdir, predicted: dict[str, Artifact], draft: Draft
 ) -> None:
     lines = {lm: read_predictions(artifact) for lm, artifact in predicted.items()}
-    store = ChunkStore(workdir.chunks / "chunks.array_record")
-    retrieved = read_retrieved(workdir)
+    store = inputs.chunk_store(workdir)
+    retrieved = {
+        name: inputs.read_retrieved(workdir, name, "dev")
+        for name in systems.TOWERS
+        if artifacts.find(workdir.retrieved(name))
+    }
     results = results_lib.make_results(config, lines, retrieved, store)
     stages = [
         {
@@ -126,18 +126,6 @@ def read_predictions(artifact: Artifact) -> dict[str, list[dict]]:
         for record in artifacts.read_lines(artifact.path / file):
             lines.setdefault(record["retriever"], []).append(record)
     return lines
-
-
-def read_retrieved(workdir: Workdir) -> dict[str, list[Retrieved]]:
-    """Query tower → what it found for the dev questions."""
-    found = {}
-    for name in _TOWERS:
-        file = workdir.retrieved(name) / "dev.jsonl"
-        if artifacts.find(workdir.retrieved(name)) and file.exists():
-            found[name] = [
-                Retrieved.from_record(record) for record in artifacts.read_lines(file)
-            ]
-    return found
 
 
 def environment(config: Config) -> dict[str, Any]:

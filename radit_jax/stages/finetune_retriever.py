@@ -16,7 +16,6 @@ from safetensors import numpy as safetensors
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, ConfigError
-from radit_jax.corpus.store import ChunkStore
 from radit_jax.instruct.mixture import MixedBatches
 from radit_jax.models import huggingface
 from radit_jax.models.dual_encoder import Tower
@@ -240,9 +239,7 @@ def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, gra
             "the last step is kept rather than the best."
         )
         return None
-    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-    store = ChunkStore(chunks.path / "chunks.array_record")
-    documents = [chunk.document_id for chunk in store]
+    documents = [chunk.document_id for chunk in inputs.chunk_store(workdir)]
     exact = exact_index.ExactIndex(matrix)
     tokens = tower.tokenize([instruction.question for instruction in found])
     ids, mask = map(jnp.asarray, tokens)

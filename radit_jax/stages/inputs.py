@@ -5,6 +5,7 @@ from typing import Any
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
+from radit_jax.corpus.store import ChunkStore
 from radit_jax.models import pretrained
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.dual_encoder import Tower
@@ -16,7 +17,14 @@ from radit_jax.text.tokenizer import LMTokenizer
 from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
 
+CHUNKS_FILE = "chunks.array_record"  # in the chunk_corpus artifact
 SPLITS = ("train", "validation", "dev", "corpus")
+
+
+def chunk_store(workdir: Workdir) -> ChunkStore:
+    """The chunks that `chunk_corpus` wrote."""
+    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+    return ChunkStore(chunks.path / CHUNKS_FILE)
 
 
 def lm_hash(config: Config, workdir: Workdir, name: str) -> str:

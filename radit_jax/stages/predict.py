@@ -8,7 +8,6 @@ import numpy as np
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
-from radit_jax.corpus.store import ChunkStore
 from radit_jax.evaluation import systems
 from radit_jax.inference import ensemble
 from radit_jax.inference.ensemble import Answer, Question, Retrieval
@@ -145,8 +144,7 @@ class Answerer:
         tokenizer: LMTokenizer,
     ):
         """Places the LM on all devices and opens the chunk store."""
-        chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-        self.store = ChunkStore(chunks.path / "chunks.array_record")
+        self.store = inputs.chunk_store(workdir)
         self._config, self._tokenizer = config, tokenizer
         self._sampler = Sampler(
             decoder,

@@ -9,7 +9,6 @@ from radit_jax import artifacts
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config, ConfigError
 from radit_jax.corpus import questions
-from radit_jax.corpus.store import ChunkStore
 from radit_jax.instruct import augment
 from radit_jax.models import pretrained
 from radit_jax.progress import Progress
@@ -128,9 +127,8 @@ def _check_apart(train: list[Instruction], dev: list[Instruction]) -> None:
 
 def _corpus_queries(config: Config, workdir: Workdir) -> list[Instruction]:
     settings = config.instructions
-    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
     return augment.corpus_instructions(
-        ChunkStore(chunks.path / "chunks.array_record"),
+        inputs.chunk_store(workdir),
         settings.corpus_queries,
         settings.corpus_query_tokens,
         pretrained.load_lm_tokenizer(config.lm.path),

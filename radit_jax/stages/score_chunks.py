@@ -6,7 +6,6 @@ from safetensors import numpy as safetensors
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
-from radit_jax.corpus.store import ChunkStore
 from radit_jax.inference.scorer import Scorer
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
@@ -51,8 +50,7 @@ def _score(config: Config, workdir: Workdir, draft: Draft) -> None:
     total = sum(len(part) for _, part in shards)
     if todo:
         decoder, tokenizer = inputs.load_lm(config, workdir, config.scoring.lm)
-        chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-        store = ChunkStore(chunks.path / "chunks.array_record")
+        store = inputs.chunk_store(workdir)
         scorer = Scorer(decoder, mesh.make_mesh())
         left = sum(len(part) for _, part in todo)
         progress = Progress(total, "questions", "score_chunks", done=total - left)
