@@ -16,6 +16,7 @@ from safetensors import numpy as safetensors
 from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, ConfigError
+from radit_jax.evaluation import metrics
 from radit_jax.instruct.mixture import MixedBatches
 from radit_jax.models import huggingface
 from radit_jax.models.dual_encoder import Tower
@@ -245,24 +246,11 @@ def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, gra
     ids, mask = map(jnp.asarray, tokens)
     embed = jax.jit(lambda params: tower.embed(graphdef, params, ids, mask))
     depth = len(retrieved[0].chunk_ids)
+    positives = [instruction.positives for instruction in found]
 
     def validate(params) -> float:
-        ranked, _ = exact.search(np.asarray(embed(params)), depth)
-        return float(
-            np.mean(
-                [
-                    reciprocal_rank([documents[row] for row in rows], item.positives)
-                    for rows, item in zip(ranked.tolist(), found, strict=True)
-                ]
-            )
-        )
+        rows, _ = exact.search(np.asarray(embed(params)), depth)
+        ranked = [[documents[row] for row in question] for question in rows]
+        return float(metrics.retrieval_scores(ranked, positives, [depth])["mrr"].mean())
 
     return validate
-
-
-def reciprocal_rank(documents: list[str], positives: tuple[str, ...]) -> float:
-    """1 / rank of the first positive document; 0 where there is none."""
-    for rank, document in enumerate(documents, start=1):
-        if document in positives:
-            return 1 / rank
-    return 0.0

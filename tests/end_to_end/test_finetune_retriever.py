@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from radit_jax import artifacts
 from radit_jax.config import ConfigError
-from radit_jax.stages import finetune_retriever
+from radit_jax.stages import finetune_retriever, inputs
 from radit_jax.training.metrics import read_metrics
 
 
@@ -88,6 +89,19 @@ def test_every_score_form_is_a_view_of_the_same_artifact(toy_run, form):
     np.testing.assert_allclose(values, np.exp(expected), rtol=1e-5)
 
 
-def test_reciprocal_rank():
-    assert finetune_retriever.reciprocal_rank(["a", "b", "c"], ("c", "b")) == 0.5
-    assert finetune_retriever.reciprocal_rank(["a"], ("z",)) == 0.0
+def test_validation_is_the_mrr_that_the_report_measures(toy_run):
+    """On the base tower: the mean reciprocal rank of what `retrieve` found."""
+    config, workdir = toy_run.config, toy_run.workdir
+    matrix = inputs.embeddings_of(artifacts.load(workdir.embeddings, "embed_corpus"))
+    tower = inputs.query_tower(config, workdir, "base")
+    graphdef, params = nnx.split(tower.encoder)
+    validate = finetune_retriever._validation(config, workdir, matrix, tower, graphdef)
+    store = inputs.chunk_store(workdir)
+    ranks = []
+    for item in inputs.read_retrieved(workdir, "base", "validation"):
+        documents = [store[row].document_id for row in item.chunk_ids]
+        hits = [d in item.instruction.positives for d in documents]
+        ranks.append(1 / (hits.index(True) + 1) if any(hits) else 0.0)
+    assert len(ranks) == 7
+    assert 0 < np.mean(ranks) < 1
+    assert validate(params) == pytest.approx(np.mean(ranks))
