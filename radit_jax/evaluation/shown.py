@@ -9,6 +9,7 @@ import numpy as np
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.evaluation import metrics, systems
+from radit_jax.ops import ensemble
 
 
 def questions(
@@ -60,10 +61,15 @@ def _passages(config: Config, lines: dict, row: int, store: ChunkStore) -> list[
     p_lsr = {}
     if ("base", "base") in records:
         record = records["base", "base"]
-        scores = np.asarray(record["gold_log_likelihood"])
-        scaled = (scores - scores.max()) / config.retriever_training.lm_temperature
-        weights = np.exp(scaled) / np.exp(scaled).sum()
-        p_lsr = dict(zip(record["chunk_ids"], weights.tolist(), strict=True))
+        scores = np.asarray([record["gold_log_likelihood"]], np.float32)
+        # Both of Eq. 4's distributions are softmaxes over C' with a temperature.
+        log_p_lsr = ensemble.retrieval_log_softmax(
+            scores,
+            np.ones(scores.shape, bool),
+            config.retriever_training.lm_temperature,
+        )
+        weights = np.exp(log_p_lsr[0]).tolist()
+        p_lsr = dict(zip(record["chunk_ids"], weights, strict=True))
     answers: dict[int, dict[str, str]] = {chunk_id: {} for chunk_id in chunk_ids}
     for (lm, _), record in records.items():
         for chunk_id, text in zip(

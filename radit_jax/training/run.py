@@ -62,53 +62,48 @@ def train(
       validate: parameters → score, the same on every process.
       mesh: where the state lives.
     """
-    with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(
-            contextlib.closing(MetricWriter(plan.folder / "metrics"))
-        )
-        checkpoints = stack.enter_context(
-            contextlib.closing(Checkpointer(plan.folder / "checkpoints"))
-        )
-        best = None
-        if validate is not None:
-            keeper = Checkpointer(plan.folder / "best", keep=1)
-            stack.enter_context(contextlib.closing(keeper))
-            best = hooks_lib.BestKeeper(keeper, plan.larger_is_better)
-        return _train(
-            plan, step_fn, state, batches, validate, mesh, writer, checkpoints, best
-        )
-
-
-def _train(plan, step_fn, state, batches, validate, mesh, writer, checkpoints, best):
     abstract = state_lib.abstract(state.params)
-    hooks: list[Any] = []
-    if best is not None:
-        validation = hooks_lib.ValidationHook(
-            lambda state: validate(state.params),
-            plan.validate_every,
-            plan.validation_name,
-            best,
-            writer,
+    with contextlib.ExitStack() as stack:
+        writer = _closed_at_exit(stack, MetricWriter(plan.folder / "metrics"))
+        checkpoints = _closed_at_exit(stack, Checkpointer(plan.folder / "checkpoints"))
+        best, hooks = None, []
+        if validate is not None:
+            keeper = _closed_at_exit(stack, Checkpointer(plan.folder / "best", keep=1))
+            best = hooks_lib.BestKeeper(keeper, plan.larger_is_better)
+            validation = hooks_lib.ValidationHook(
+                lambda state: validate(state.params),
+                plan.validate_every,
+                plan.validation_name,
+                best,
+                writer,
+            )
+            hooks.append(validation)
+            if checkpoints.latest_step() is None:
+                writer.start(-1)  # without what a run killed before its first save left
+                validation(0, state)
+        hooks.append(
+            hooks_lib.CheckpointHook(checkpoints, plan.checkpoint_every, batches, best)
         )
-        hooks.append(validation)
-        if checkpoints.latest_step() is None:
-            writer.start(-1)  # without what a run killed before its first save wrote
-            validation(0, state)
-    hooks.append(
-        hooks_lib.CheckpointHook(checkpoints, plan.checkpoint_every, batches, best)
-    )
-    state = loop.fit(
-        step_fn,
-        state,
-        batches,
-        hooks,
-        plan.num_steps,
-        mesh=mesh,
-        metric_writer=writer,
-        label=plan.label,
-    )
-    if best is None:
-        return Result(state.params, plan.num_steps, None, None)
+        state = loop.fit(
+            step_fn,
+            state,
+            batches,
+            hooks,
+            plan.num_steps,
+            mesh=mesh,
+            metric_writer=writer,
+            label=plan.label,
+        )
+        if best is None:
+            return Result(state.params, plan.num_steps, None, None)
+        return _best_result(plan, best, abstract)
+
+
+def _closed_at_exit(stack: contextlib.ExitStack, resource: Any) -> Any:
+    return stack.enter_context(contextlib.closing(resource))
+
+
+def _best_result(plan: Plan, best: hooks_lib.BestKeeper, abstract: Any) -> Result:
     params, score = best.restore(abstract)
     if best.step == 0:
         logging.warning(
@@ -118,8 +113,9 @@ def _train(plan, step_fn, state, batches, validate, mesh, writer, checkpoints, b
             plan.validation_name,
             score,
         )
-    first = next(m for m in read_metrics(writer.path) if plan.validation_name in m)
-    return Result(params, best.step, first[plan.validation_name], score)
+    lines = read_metrics(plan.folder / "metrics")
+    before = next(m for m in lines if plan.validation_name in m)
+    return Result(params, best.step, before[plan.validation_name], score)
 
 
 def clean(folder: epath.Path) -> None:
