@@ -4,6 +4,7 @@ p_LSR there is over the passages that the LM read, from the accepted answer's me
 log-likelihood under the base LM, at the training's τ: the default of Eq. 4's score.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
 from radit_jax.config import Config
@@ -61,14 +62,14 @@ def _passages(config: Config, lines: dict, row: int, store: ChunkStore) -> list[
     p_lsr = {}
     if ("base", "base") in records:
         record = records["base", "base"]
-        scores = np.asarray([record["gold_log_likelihood"]], np.float32)
+        scores = jnp.asarray([record["gold_log_likelihood"]], jnp.float32)
         # Both of Eq. 4's distributions are softmaxes over C' with a temperature.
         log_p_lsr = ensemble.retrieval_log_softmax(
             scores,
-            np.ones(scores.shape, bool),
+            jnp.ones(scores.shape, bool),
             config.retriever_training.lm_temperature,
         )
-        weights = np.exp(log_p_lsr[0]).tolist()
+        weights = jnp.exp(log_p_lsr[0]).tolist()
         p_lsr = dict(zip(record["chunk_ids"], weights, strict=True))
     answers: dict[int, dict[str, str]] = {chunk_id: {} for chunk_id in chunk_ids}
     for (lm, _), record in records.items():
