@@ -9,7 +9,8 @@ import radit_jax
 
 ROOT = Path(radit_jax.__file__).parent.parent
 LAYERS = (
-    {"types", "config", "artifacts", "progress", "workdir"},
+    {"types", "config", "fingerprint", "progress", "workdir"},
+    {"artifacts"},
     {"ops", "text"},
     {"models", "corpus"},
     {"instruct", "training"},

@@ -3,7 +3,7 @@
 import numpy as np
 from absl import logging
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
@@ -31,7 +31,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         config.section("examples") | {"max_tokens": config.lm.max_tokens},
         {
             "retrieved": retrieved.sha256,
-            "tokenizer": artifacts.hash_files(config.lm.path),
+            "tokenizer": fingerprint.hash_files(config.lm.path),
         },
         overwrite,
     ) as draft:

@@ -2,7 +2,7 @@
 
 import itertools
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config, CorpusConfig
 from radit_jax.corpus import documents, store
@@ -22,7 +22,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         workdir.chunks,
         "chunk_corpus",
         config.section("corpus"),
-        {"documents": artifacts.hash_files(corpus.documents)},
+        {"documents": fingerprint.hash_files(corpus.documents)},
         overwrite,
     ) as draft:
         if draft is not None and artifacts.is_main_process():

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
@@ -17,7 +17,7 @@ from radit_jax.workdir import Workdir
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     """Embeds every chunk; each process of a job embeds every so many-th shard."""
     chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-    tower_hash = artifacts.hash_files(config.encoder.passage_path)
+    tower_hash = fingerprint.hash_files(config.encoder.passage_path)
     with artifacts.writing(
         workdir.embeddings,
         "embed_corpus",

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 import radit_jax
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
 from radit_jax.evaluation import report, shown, systems, table
@@ -133,7 +133,7 @@ def environment(config: Config) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "package version": radit_jax.__version__,
-        "git commit": artifacts.git_commit(),
+        "git commit": fingerprint.git_commit(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "devices": f"{jax.device_count()} × {jax.devices()[0].device_kind}",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from absl import logging
 from flax import nnx
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
 from radit_jax.instruct import packing
@@ -37,7 +37,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         workdir.lm(name),
         "finetune_lm",
         config.section("lm_training", "lm"),
-        {"examples": examples.sha256, "lm": artifacts.hash_files(config.lm.path)},
+        {"examples": examples.sha256, "lm": fingerprint.hash_files(config.lm.path)},
         overwrite,
     ) as draft:
         if draft is not None:

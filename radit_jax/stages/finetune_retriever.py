@@ -13,7 +13,7 @@ from absl import logging
 from flax import nnx
 from safetensors import numpy as safetensors
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, ConfigError
 from radit_jax.evaluation import metrics
@@ -57,7 +57,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
             "retrieved": retrieved.sha256,
             "scores": scores.sha256,
             "embeddings": embedded.sha256,
-            "query_tower": artifacts.hash_files(config.encoder.query_path),
+            "query_tower": fingerprint.hash_files(config.encoder.query_path),
         },
         overwrite,
     ) as draft:

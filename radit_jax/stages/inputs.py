@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
@@ -30,7 +30,7 @@ def chunk_store(workdir: Workdir) -> ChunkStore:
 def lm_hash(config: Config, workdir: Workdir, name: str) -> str:
     """The hash of the base LM's files, or of a tuned LM's manifest."""
     if name == "base":
-        return artifacts.hash_files(config.lm.path)
+        return fingerprint.hash_files(config.lm.path)
     flag = f"--config.lm_training.examples={name}"
     return artifacts.load(workdir.lm(name), "finetune_lm", flag).sha256
 
@@ -103,7 +103,7 @@ def passage_tower(config: Config) -> Tower:
 def query_tower_hash(config: Config, workdir: Workdir, name: str) -> str:
     """The hash of the base query tower's files, or of the tuned one's manifest."""
     if name == "base":
-        return artifacts.hash_files(config.encoder.query_path)
+        return fingerprint.hash_files(config.encoder.query_path)
     return artifacts.load(workdir.query_tower, "finetune_retriever").sha256
 
 
@@ -129,7 +129,7 @@ def retriever(config: Config, workdir: Workdir, query_tower_name: str) -> Retrie
     embedded = artifacts.load(workdir.embeddings, "embed_corpus")
     built = artifacts.load(workdir.index, "build_index")
     found = embedded.manifest["inputs"]["passage_tower"]
-    wanted = artifacts.hash_files(config.encoder.passage_path)
+    wanted = fingerprint.hash_files(config.encoder.passage_path)
     if found != wanted or built.manifest["inputs"]["embeddings"] != embedded.sha256:
         raise artifacts.ArtifactError(
             f"{built.path} does not hold embeddings of the passage tower in "

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
 from radit_jax.evaluation import systems
@@ -43,7 +43,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         config.section("predict", "lm") | {"temperature": config.encoder.temperature},
         {name: found.sha256 for name, found in retrieved.items()}
         | {"lm": inputs.lm_hash(config, workdir, settings.lm)}
-        | {"dev": artifacts.hash_files(config.instructions.dev)},
+        | {"dev": fingerprint.hash_files(config.instructions.dev)},
         overwrite,
     ) as draft:
         if draft is not None:

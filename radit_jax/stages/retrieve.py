@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from absl import logging
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config, ConfigError
 from radit_jax.corpus import questions
@@ -36,8 +36,8 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         {
             "index": built.sha256,
             "query_tower": inputs.query_tower_hash(config, workdir, name),
-            "train": artifacts.hash_files(config.instructions.train),
-            "dev": artifacts.hash_files(config.instructions.dev),
+            "train": fingerprint.hash_files(config.instructions.train),
+            "dev": fingerprint.hash_files(config.instructions.dev),
         }
         | _tokenizer_input(config),
         overwrite,
@@ -61,7 +61,7 @@ def _tokenizer_input(config: Config) -> dict[str, str]:
     """The LM cuts the corpus queries, so they depend on its tokenizer."""
     if "corpus" not in config.retrieve.splits or not config.instructions.corpus_queries:
         return {}
-    return {"tokenizer": artifacts.hash_files(config.lm.path)}
+    return {"tokenizer": fingerprint.hash_files(config.lm.path)}
 
 
 def _retrieve(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from radit_jax import artifacts
+from radit_jax import artifacts, fingerprint
 from radit_jax.config import ConfigError
 from radit_jax.stages import finetune_retriever, inputs
 from radit_jax.training.metrics import read_metrics
@@ -46,16 +46,16 @@ def taught(toy_run, tmp_path, monkeypatch):
 
 
 def test_it_trains_the_query_tower_alone(toy_run, taught):
-    passage = artifacts.hash_files(toy_run.config.encoder.passage_path)
-    embedded = artifacts.hash_files(taught.embeddings)
+    passage = fingerprint.hash_files(toy_run.config.encoder.passage_path)
+    embedded = fingerprint.hash_files(taught.embeddings)
     finetune_retriever.run(toy_run.config, taught)
     losses = [m["loss"] for m in read_metrics(taught.query_tower / "metrics")]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     base = toy_run.world / "encoder" / "model.safetensors"
     tuned = taught.query_tower / "model" / "model.safetensors"
     assert base.read_bytes() != tuned.read_bytes()
-    assert artifacts.hash_files(toy_run.config.encoder.passage_path) == passage
-    assert artifacts.hash_files(taught.embeddings) == embedded
+    assert fingerprint.hash_files(toy_run.config.encoder.passage_path) == passage
+    assert fingerprint.hash_files(taught.embeddings) == embedded
 
 
 def test_scores_of_another_retrieval_are_refused(toy_run, tmp_path):
