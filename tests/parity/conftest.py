@@ -18,6 +18,18 @@ SIZES = {
     "num_attention_heads": 6,
     "max_position_embeddings": 64,
 }
+SCALINGS = {
+    "default": {"rope_type": "default", "rope_theta": 500.0},
+    "linear": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "rope_theta": 500.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+}
 LENGTH = 11
 TOKENS = np.random.default_rng(0).integers(0, 50, (2, LENGTH))
 

@@ -8,26 +8,17 @@ from flax import nnx
 
 from radit_jax.models import huggingface
 
-from .conftest import SIZES, TOKENS, assert_close, causal, draw, run, torch
+from .conftest import SCALINGS, SIZES, TOKENS, assert_close, causal, draw, run, torch
 from .conftest import transformers as hf
 
 GQA = SIZES | {"num_key_value_heads": 2}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 500.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
-LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}
 CONFIGS = {
     "llama": lambda: hf.LlamaConfig(**GQA),
     "llama without groups": lambda: hf.LlamaConfig(**SIZES),
     "llama tied": lambda: hf.LlamaConfig(**GQA, tie_word_embeddings=True),
     "llama wide heads": lambda: hf.LlamaConfig(**GQA, head_dim=8),
-    "llama3 rope": lambda: hf.LlamaConfig(**GQA, rope_parameters=LLAMA3),
-    "linear rope": lambda: hf.LlamaConfig(**GQA, rope_parameters=LINEAR),
+    "llama3 rope": lambda: hf.LlamaConfig(**GQA, rope_parameters=SCALINGS["llama3"]),
+    "linear rope": lambda: hf.LlamaConfig(**GQA, rope_parameters=SCALINGS["linear"]),
     "mistral": lambda: hf.MistralConfig(**GQA, sliding_window=None),
     "mistral window": lambda: hf.MistralConfig(**GQA, sliding_window=5),
     "qwen2": lambda: hf.Qwen2Config(**GQA),

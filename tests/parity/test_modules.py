@@ -6,23 +6,21 @@ import pytest
 
 from radit_jax.models import huggingface, layers
 
-from .conftest import LENGTH, SIZES, assert_close, causal, draw, layer, run, torch
+from .conftest import (
+    LENGTH,
+    SCALINGS,
+    SIZES,
+    assert_close,
+    causal,
+    draw,
+    layer,
+    run,
+    torch,
+)
 from .conftest import transformers as hf
 
 X = np.random.default_rng(1).normal(size=(2, LENGTH, 24)).astype(np.float32)
 X_TORCH = torch.tensor(X)
-SCALINGS = {
-    "default": {"rope_type": "default", "rope_theta": 500.0},
-    "linear": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0},
-    "llama3": {
-        "rope_type": "llama3",
-        "rope_theta": 500.0,
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 16,
-    },
-}
 
 
 @pytest.fixture(scope="module")

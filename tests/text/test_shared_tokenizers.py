@@ -8,10 +8,11 @@ import struct
 
 import pytest
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 from radit_jax.text import templates
 from radit_jax.text.tokenizer import LMTokenizer
+from tests.text import llama_spaces
 
 FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tokenizers"
 pytestmark = [
@@ -86,17 +87,7 @@ def sentence_piece(path):
             byte_fallback=True,
         )
     )
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    backend.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
+    llama_spaces.add(backend)
     backend.add_special_tokens(specials)
     return backend, LMTokenizer(backend, 1, 2)
 

@@ -8,6 +8,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from radit_jax.text.tokenizer import EncoderTokenizer, LMTokenizer, TokenizerError
+from tests.text import llama_spaces
 
 SPECIAL = ["<s>", "</s>"]  # ids 0 and 1
 SEGMENTS = (
@@ -54,17 +55,7 @@ def sentence_piece():
 def llama():
     """As Llama 2's tokenizer.json of 2023: the space is put by the normalizer."""
     backend = sentence_piece()
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    backend.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
+    llama_spaces.add(backend)
     return with_specials(backend)
 
 
