@@ -34,9 +34,10 @@ EXTRAS = {
         "tensorboard==2.21.0",
         "torch==2.13.0",
     ],
-    # What the side-by-side measurements are made against.
+    # The next three serve work that has not begun: nothing here imports them yet.
+    # What side-by-side measurements will be made against.
     "bench": ["torch==2.13.0", "sentence-transformers==6.2.0"],
-    # Dataset builders; works without TensorFlow.
+    # Dataset builders, without TensorFlow.
     "data": ["tensorflow-datasets==4.9.10"],
     # Chunking a corpus of a hundred million passages on many workers.
     "beam": ["apache-beam>=2.70"],

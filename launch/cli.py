@@ -21,9 +21,7 @@ CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
     help_string="A file of configs/, e.g. configs/quickstart.py or …:smoke.",
 )
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder (or gs://…) of this run's artifacts."
-)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run's artifacts.")
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Replace artifacts of another config in the workdir."
 )

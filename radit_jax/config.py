@@ -1,6 +1,6 @@
 """One slotted dataclass a stage; `Config.validate` is called once, by the launcher.
 
-A path is anything `etils.epath` opens: a local path, or `gs://…` on a pod.
+Paths go through `etils.epath`; only local ones have been tried.
 """
 
 import dataclasses
