@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # RA-DIT on real models and real text, on this machine's CPU.
 #
-#   bash launch/quickstart.sh                 about 20 minutes on 2 cores
+#   bash launch/quickstart.sh                 20 to 25 minutes on 2 cores
 #   bash launch/quickstart.sh smoke           under 4 minutes
 #   bash launch/quickstart.sh smoke FOLDER    in another workdir
 #
