@@ -82,7 +82,7 @@ def _set_recipe(config: Config) -> None:
 
 
 def _shrink(config: Config) -> None:
-    config.corpus.max_documents = 1500
+    config.corpus.max_documents = 1000
     config.instructions.max_train = 32
     config.instructions.max_dev = 8
     config.instructions.corpus_queries = 8
