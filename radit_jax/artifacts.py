@@ -185,6 +185,8 @@ def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
         changes = _differences({key: found[key] for key in identity}, identity)
         if not changes:
             return name == _MANIFEST
+        if name == _STARTED and not _holds_work(path):
+            return False  # it failed before it wrote anything: start anew
         if not overwrite:
             raise ArtifactError(
                 f"{path} was made by another config or from other inputs: "
@@ -201,6 +203,13 @@ def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
             aside.rmtree()
         break
     return False
+
+
+def _holds_work(path: epath.Path) -> bool:
+    """Whether an unfinished folder has any file that a run finished."""
+    return any(
+        file.name != _STARTED and file.suffix != ".tmp" for file in path.iterdir()
+    )
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

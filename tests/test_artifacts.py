@@ -64,10 +64,11 @@ def test_a_killed_run_is_unfinished_and_its_files_are_found_again(tmp_path):
 
 def test_a_killed_run_of_another_config_is_refused(tmp_path):
     with (
-        pytest.raises(RuntimeError),  # noqa: PT011
-        artifacts.writing(tmp_path / "a", "s", CONFIG, {}),
+        pytest.raises(RuntimeError, match="killed"),
+        artifacts.writing(tmp_path / "a", "s", CONFIG, {}) as draft,
     ):
-        raise RuntimeError
+        draft.write_json("0.json", 1)
+        raise RuntimeError("killed")
     with pytest.raises(ArtifactError, match="made by another config"):
         write(tmp_path / "a", {})
 
@@ -83,6 +84,17 @@ def test_a_kill_while_overwriting_leaves_nothing_of_the_old(tmp_path, monkeypatc
         write(tmp_path / "a", {"corpus": {}}, overwrite=True)
     with artifacts.writing(tmp_path / "a", "s", {"corpus": {}}, {}) as draft:
         assert not draft.has("lines.jsonl")
+
+
+def test_a_run_that_failed_before_it_wrote_anything_stands_in_no_ones_way(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="bad input"),
+        artifacts.writing(tmp_path / "a", "s", CONFIG, {}) as draft,
+        draft.file("0.json") as path,
+    ):
+        path.write_text("hal")
+        raise RuntimeError("bad input")
+    assert write(tmp_path / "a", {"corpus": {}})
 
 
 def test_load_says_what_is_missing(tmp_path):
