@@ -17,19 +17,35 @@ class ConfigError(ValueError):
 class CorpusConfig:
     """Stage 1, `chunk_corpus`."""
 
-    documents: str = ""  # .jsonl, .txt or .md file, or a folder of them
+    documents: str = ""  # a file, or a folder of them: see corpus.formats
     id_field: str = "id"  # JSON field with the document's id; absent: file and line
     title_field: str = "title"  # JSON field with the title; may be absent
     text_field: str = "text"  # JSON field with the text; must be there
     max_documents: int = 0  # keep this many, in reading order; 0 keeps all
     max_chunk_words: int = 200  # a chunk has fewer words than this (paper §5)
+    max_web_chunk_words: int = 100  # likewise, of web text: .wet files (paper §5)
+    min_chunk_words: int = 5  # shorter chunks are dropped, and counted
+    max_bad_share: float = 0.001  # of lines that can't be read; above: the run fails
+    drop_duplicates: str = ""  # "exact", "near" (which are exact too), "": none
+    near_duplicate_similarity: float = 0.8  # Jaccard, of sets of 5 words
+    decontaminate: str = ""  # "list" or "drop" chunks with a benchmark's 13-gram
+    benchmarks: str = ""  # questions that a chunk may not hold; "": instructions.dev
+    block_documents: int = 4096  # documents a shard: what a killed run repeats
+    runner: str = ""  # of Apache Beam, e.g. DirectRunner; "": this process, alone
+    runner_options: tuple[str, ...] = ()  # Beam's own flags, e.g. "--region=…"
 
 
 @dataclasses.dataclass(slots=True)
 class InstructionsConfig:
-    """The questions: JSON lines with `question`, `answers`, optional `positives`."""
+    """The questions: JSON lines with `question`, `answers`, optional `positives`.
+
+    Fine-tuning sets (paper §2) come beside them, or instead of `train`.
+    """
 
     train: str = ""  # questions to learn from
+    lm_tasks: tuple[str, ...] = ()  # sets of D_L: see radit_jax/instruct/tasks
+    retriever_tasks: tuple[str, ...] = ()  # sets of D_R
+    tasks_dir: str = "~/tensorflow_datasets"  # where `prepare_tasks` puts them
     dev: str = ""  # questions to report on; never trained on, never selected on
     max_train: int = 0  # keep this many train questions; 0 keeps all
     max_dev: int = 0  # keep this many dev questions; 0 keeps all
@@ -93,6 +109,13 @@ class RetrieveConfig:
     num_chunks: int = 10  # k (paper §1)
     splits: tuple[str, ...] = ()  # (): all for "base", ("dev",) for "tuned"
     batch_size: int = 64  # queries
+    # "dense", "bm25" (by words, no encoder) or "hybrid" (both, by reciprocal ranks).
+    # Scores of the last two are no dot products: see encoder.temperature.
+    kind: str = "dense"
+    unique_texts: bool = False  # of chunks with the same text, only the best counts
+    fusion_depth: int = 100  # chunks of each ranking that "hybrid" fuses
+    bm25_k1: float = 0.9  # how slowly repeated words stop counting (Anserini's)
+    bm25_b: float = 0.4  # how much longer chunks are worth less, 0 to 1 (likewise)
 
 
 @dataclasses.dataclass(slots=True)
@@ -101,6 +124,10 @@ class ExamplesConfig:
 
     kind: str = "ra_it"  # "ra_it": with Background; "it": plain instruction tuning
     num_chunks: int = 3  # each is an example of its own (paper §1)
+    max_task_examples: int = 7500  # cap of a set's questions; 0: none (paper §2)
+    text_weight: float = 0.0  # share of unsupervised corpus text (paper: 0.1)
+    dialogue_weight: float = 0.05  # share of oasst1, where D_L has it (paper §2)
+    num_examples: int = 0  # drawn from the mixture; 0: every question once
     row_tokens: int = 2048  # length of a packed row (paper §3)
     seed: int = 0  # of the template markers
 
@@ -204,14 +231,19 @@ class Config:
     predict: PredictConfig = dataclasses.field(default_factory=PredictConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
-    def validate(self) -> None:
+    def validate(self, *sections: str) -> None:
         """Checks every field and every named path.
+
+        Args:
+          *sections: check these alone; none given: all.
 
         Raises:
           ConfigError: with all problems found, each with its value and remedy.
         """
         problems = [*_choice_problems(self), *_number_problems(self)]
         problems += [*_relation_problems(self), *_path_problems(self)]
+        # Each begins "--config.{section}.".
+        problems = [p for p in problems if not sections or p.split(".")[1] in sections]
         if problems:
             raise ConfigError(
                 f"the config has {len(problems)} problem(s):\n"
@@ -254,12 +286,15 @@ class Config:
 
 
 _CHOICES = {
+    "corpus.drop_duplicates": ("", "exact", "near"),
+    "corpus.decontaminate": ("", "list", "drop"),
     "lm.compute_dtype": ("float32", "bfloat16"),
     "encoder.compute_dtype": ("float32", "bfloat16"),
     "encoder.pooling": ("cls", "mean"),
     "embed.dtype": ("float32", "float16"),
     "index.kind": ("auto", "exact", "scann"),
     "retrieve.query_tower": ("base", "tuned"),
+    "retrieve.kind": ("dense", "bm25", "hybrid"),
     "examples.kind": ("ra_it", "it"),
     "lm_training.examples": ("ra_it", "it"),
     "scoring.lm": ("base", "ra_it", "it"),
@@ -281,6 +316,9 @@ _ELEMENT_CHOICES = {
 _MAY_BE_EMPTY = ("retrieve.splits", "predict.retrievers")
 _MAY_BE_ZERO = (
     "corpus.max_documents",
+    "corpus.max_bad_share",
+    "examples.max_task_examples",
+    "examples.num_examples",
     "instructions.max_train",
     "instructions.max_dev",
     "instructions.corpus_queries",
@@ -294,9 +332,14 @@ _MAY_BE_ZERO = (
     "weight_decay",
 )
 _FRACTIONS = (
+    "corpus.max_bad_share",
+    "corpus.near_duplicate_similarity",
+    "examples.text_weight",
+    "examples.dialogue_weight",
     "instructions.validation_fraction",
     "retriever_training.corpus_weight",
     "index.target_recall",
+    "retrieve.bm25_b",
 )
 _REQUIRED_PATHS = (
     "corpus.documents",
@@ -346,6 +389,14 @@ def _number_problems(config: Config):
 
 
 def _relation_problems(config: Config):
+    corpus = config.corpus
+    for name in ("max_chunk_words", "max_web_chunk_words"):
+        if getattr(corpus, name) < 2 * corpus.min_chunk_words:
+            yield (
+                f"--config.corpus.{name}={getattr(corpus, name)} is less than twice "
+                f"min_chunk_words={corpus.min_chunk_words}, so cutting a text in two "
+                "could leave parts too short to keep; raise it or lower that."
+            )
     training, scoring = config.lm_training, config.scoring
     for name in ("batch_rows", "it_batch_rows"):
         if getattr(training, name) % training.accumulation_steps:
@@ -365,6 +416,11 @@ def _relation_problems(config: Config):
                 f"--config.retrieve.num_chunks={config.retrieve.num_chunks} are "
                 "retrieved; raise that or lower this."
             )
+    if (config.retrieve.kind, config.retrieve.query_tower) == ("bm25", "tuned"):
+        yield (
+            "--config.retrieve.kind=bm25 has no query tower that could be tuned; take "
+            "--config.retrieve.query_tower=base, or kind=hybrid."
+        )
     for name in ("lm_training", "retriever_training"):
         section = getattr(config, name)
         if section.warmup_steps > section.num_steps:
@@ -377,6 +433,12 @@ def _relation_problems(config: Config):
             f"--config.predict.max_answer_tokens={config.predict.max_answer_tokens} "
             f"leaves no room for a prompt in lm.max_tokens={config.lm.max_tokens}."
         )
+    weights = config.examples.text_weight, config.examples.dialogue_weight
+    if sum(weights) >= 1:
+        yield (
+            f"--config.examples.text_weight={weights[0]} and dialogue_weight="
+            f"{weights[1]} leave nothing for the other sets; lower one."
+        )
     if config.examples.row_tokens < config.lm.max_tokens:
         yield (
             f"--config.examples.row_tokens={config.examples.row_tokens} is shorter "
@@ -386,9 +448,13 @@ def _relation_problems(config: Config):
 
 def _path_problems(config: Config):
     values = _fields(config)
+    settings = config.instructions
+    has_tasks = bool(settings.lm_tasks or settings.retriever_tasks)
     for name in _REQUIRED_PATHS:
         path = values[name]
         if not path:
+            if name == "instructions.train" and has_tasks:
+                continue  # the sets are what is learned from
             yield f"--config.{name} is not set; name a file or folder."
         elif not epath.Path(path).expanduser().exists():
             yield f"--config.{name}={path} does not exist; check the path."

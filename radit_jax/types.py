@@ -31,6 +31,7 @@ class Document:
     id: str  # unique in the corpus
     text: str
     title: str = ""
+    section: str = ""  # of Wikipedia: the heading above the text; "": its lead
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,11 +47,17 @@ class Chunk:
     text: str
     title: str = ""
     start: int = 0
+    section: str = ""
 
     @property
     def passage(self) -> str:
-        """The text that is embedded and that the LM reads: the title, then the text."""
-        return f"{self.title}: {self.text}" if self.title else self.text
+        """The text that is embedded and that the LM reads: "title: section: text".
+
+        Title and section stand before it where there are any, joined by a colon as
+        Atlas does when it loads its corpus.
+        """
+        heading = [part for part in (self.title, self.section) if part]
+        return ": ".join((*heading, self.text))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,13 +67,27 @@ class Instruction:
     `positives` names the documents that hold the answer, where that is known; recall
     and MRR are measured against it. `source_chunk` is set where the question was cut
     from a corpus chunk, which is then left out of its own candidates (-1: none).
+    The other fields are what a fine-tuning set may bring (paper §2).
     """
 
     id: str
-    question: str
+    question: str  # of a dialogue: its last turn before the answer
     answers: tuple[str, ...]
     positives: tuple[str, ...] = ()
     source_chunk: int = -1
+    task: str = ""  # the fine-tuning set; "": the user's own questions
+    category: str = "open_qa"  # names the template: see text.templates.CATEGORIES
+    history: tuple[str, ...] = ()  # turns before the question: asked, answered, …
+    context: str = ""  # the gold Background; such a question retrieves nothing
+    guidance: str = ""  # what a chain-of-thought set says before its question
+    rationale: str = ""  # the chain of thought before the answer
+
+    @property
+    def query(self) -> str:
+        """What the retriever reads: the turns of a dialogue joined, the question."""
+        if self.category == "dialogue":
+            return " ".join((*self.history, self.question))
+        return self.question
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

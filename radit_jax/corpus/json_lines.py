@@ -6,7 +6,10 @@ from typing import Any
 
 from etils import epath
 
-_BOM = b"\xef\xbb\xbf"
+from radit_jax.corpus import records
+from radit_jax.corpus.records import Fault, Fields
+from radit_jax.types import Document
+
 _MAX_PROBLEMS = 20
 
 
@@ -46,42 +49,87 @@ class Problems:
             )
 
 
-def decode(content: bytes, where: str, problems: Problems) -> str | None:
-    """UTF-8 text without a byte order mark; None, and a problem, if it isn't."""
-    try:
-        return content.removeprefix(_BOM).decode()
-    except UnicodeDecodeError as error:
-        problems.add(
-            f"{where} is not UTF-8: byte {content[error.start]:#04x} at offset "
-            f"{error.start}. Convert the file, e.g. with iconv -t UTF-8."
-        )
-        return None
-
-
 def read_objects(
     path: epath.Path, name: str, problems: Problems
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file, each with its line number, from 1; blank lines pass."""
     with path.open("rb") as file:
-        for number, content in enumerate(file, start=1):
-            line = decode(content, f"{name}:{number}", problems)
-            if line is None or not line.strip():
+        for number, line in enumerate(file, start=1):
+            if not line.removeprefix(records.BOM).strip():
                 continue
             try:
-                record = json.loads(line.rstrip())
-            except (ValueError, RecursionError) as error:
-                problems.add(
-                    f"{name}:{number} is not valid JSON ({_fault(error)}). Write one "
-                    "JSON object a line."
-                )
-                continue
-            if isinstance(record, dict):
-                yield number, record
-            else:
-                problems.add(
-                    f"{name}:{number} is a JSON {type(record).__name__}, not an "
-                    f"object: {line.strip()[:60]}. Write one JSON object a line."
-                )
+                yield number, _object(line)
+            except Fault as fault:
+                problems.add(f"{name}:{number} {fault}")
+
+
+def parse(place: str, line: bytes, fields: Fields) -> Iterator[Document]:
+    """The document of one line, e.g. of Atlas' text-list-100-sec.jsonl.
+
+    A document without an id is named by its place. The text is kept as it is; title
+    and section lose the white space around them.
+
+    Raises:
+      Fault: there is none.
+    """
+    record = _object(line)
+    text = _text(record, fields.text)
+    title = _heading(record, fields.title, "--config.corpus.title_field")
+    section = _heading(record, fields.section, "")
+    yield Document(_id(record, fields.id, place), text, title, section)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    text = records.decode(line)
+    try:
+        found = json.loads(text.rstrip())
+    except (ValueError, RecursionError) as error:
+        raise Fault(
+            f"is not valid JSON ({_fault(error)}). Write one JSON object a line."
+        ) from error
+    if not isinstance(found, dict):
+        raise Fault(
+            f"is a JSON {type(found).__name__}, not an object: {text.strip()[:60]}. "
+            "Write one JSON object a line."
+        )
+    return found
+
+
+def _text(record: dict[str, Any], field: str) -> str:
+    if field not in record:
+        raise Fault(
+            f"has no {field!r} field; found {list(record)}. Name the field with "
+            "--config.corpus.text_field."
+        )
+    fault = string_problem(record[field])
+    if fault:
+        raise Fault(f"has a {field!r} that {fault}. Correct the line, or leave it out.")
+    return record[field]
+
+
+def _heading(record: dict[str, Any], field: str, flag: str) -> str:
+    value = record.get(field)
+    if value is None or value == "":
+        return ""
+    fault = string_problem(value)
+    if fault:
+        another = f", or name another field with {flag}" if flag else ""
+        raise Fault(
+            f"has a {field!r} that {fault}. Correct it or leave it out{another}."
+        )
+    return value.strip()
+
+
+def _id(record: dict[str, Any], field: str, place: str) -> str:
+    if record.get(field) is None:
+        return place
+    value = identifier(record[field])
+    if value is None:
+        raise Fault(
+            f"has an {field!r} that is {record[field]!r:.60}, not a string or a whole "
+            "number. Correct it, or name another field with --config.corpus.id_field."
+        )
+    return value
 
 
 def _fault(error: ValueError | RecursionError) -> str:
@@ -98,7 +146,9 @@ def string_problem(value: Any) -> str | None:
         return f"is {value!r:.60}, not a string"
     if not value.strip():
         return "is empty"
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    try:
+        value.encode()
+    except UnicodeEncodeError:
         return f"holds half of a surrogate pair: {value!r:.60}"
     return None
 

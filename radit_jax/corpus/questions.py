@@ -54,8 +54,9 @@ def split_validation(
 ) -> tuple[list[Instruction], list[Instruction]]:
     """Splits off validation questions so that no main document is on both sides.
 
-    Questions with the same first positive stay together, in an order drawn from the
-    seed, until validation has its share; one group may take it above.
+    Questions with the same first positive stay together, and without positives those
+    of one conversation, in an order drawn from the seed, until validation has its
+    share; one group may take it above.
 
     Args:
       instructions: in any order, which both parts keep.
@@ -109,7 +110,8 @@ def subset(
 def _group(instruction: Instruction) -> str:
     if instruction.positives:
         return f"document {instruction.positives[0]}"
-    return f"question {instruction.id}"
+    opening = (*instruction.history, instruction.question)[0]
+    return f"conversation {opening}"  # the turns of one stay together
 
 
 def _draw(name: str, seed: int) -> bytes:

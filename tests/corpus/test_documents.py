@@ -1,12 +1,14 @@
 """Documents in all their forms, and every way in which they can be wrong."""
 
+import gzip
 import json
 
 import pytest
 
 from radit_jax.corpus import documents
-from radit_jax.corpus.documents import CorpusError
+from radit_jax.corpus.json_lines import CorpusError
 from radit_jax.types import Document
+from tests.corpus.test_wet import wet_record
 
 
 def write(path, *records, end="\n"):
@@ -22,13 +24,13 @@ def read(path, **fields):
 def test_json_lines(tmp_path):
     path = write(
         tmp_path / "wiki.jsonl",
-        {"id": "x", "title": " T ", "text": "one", "section": "ignored"},
+        {"id": "x", "title": " T ", "text": "one", "section": " S "},
         {"id": 7, "text": "two\r\n日本", "title": None},
         "",
         {"text": "three", "title": ""},
     )
     assert read(path) == [
-        Document("x", "one", "T"),
+        Document("x", "one", "T", "S"),
         Document("7", "two\r\n日本"),
         Document("wiki.jsonl:4", "three"),
     ]
@@ -84,17 +86,27 @@ def test_a_file_with_one_document(tmp_path):
             r"d.jsonl:2 has no 'text' field; found \['title', 'body'\]. Name the field "
             "with --config.corpus.text_field",
         ),
-        ('{"text": 5}', "d.jsonl:2: 'text' is 5, not a string. Correct the line"),
-        ('{"text": null}', "d.jsonl:2: 'text' is None, not a string"),
-        ('{"text": " \\n"}', "d.jsonl:2: 'text' is empty. Correct the line, or leave"),
-        ('{"text": "\\ud835"}', "d.jsonl:2: 'text' holds half of a surrogate pair"),
-        ('{"text": "a", "title": ["T"]}', "'title' is .* --config.corpus.title_field"),
-        ('{"text": "a", "id": 1.5}', "d.jsonl:2: 'id' is 1.5, .* --config.corpus.id_f"),
+        (
+            '{"text": 5}',
+            "d.jsonl:2 has a 'text' that is 5, not a string. Correct the line",
+        ),
+        ('{"text": null}', "d.jsonl:2 has a 'text' that is None, not a"),
+        ('{"text": " \\n"}', "d.jsonl:2 has a 'text' that is empty. Correct the li"),
+        ('{"text": "\\ud835"}', "d.jsonl:2 has a 'text' that holds half of a surr"),
+        (
+            '{"text": "a", "title": ["T"]}',
+            "a 'title' that is .* --config.corpus.title_f",
+        ),
+        (
+            '{"text": "a", "id": 1.5}',
+            "d.jsonl:2 has an 'id' that is 1.5, .* --config.corpus.id_f",
+        ),
         (
             '{"text": "a", "id": true}',
-            "d.jsonl:2: 'id' is True, not a string or a whol",
+            "d.jsonl:2 has an 'id' that is True, not a string or a whol",
         ),
-        ('{"text": "a", "id": ""}', "d.jsonl:2: 'id' is '', not a string"),
+        ('{"text": "a", "id": ""}', "d.jsonl:2 has an 'id' that is '', not a string"),
+        ('{"text": "a", "section": 5}', "a 'section' that is 5, .* or leave it out."),
         ('{"text": "a", "id": "x"}', "d.jsonl:2 repeats the id 'x'. Give every docume"),
     ],
 )
@@ -160,3 +172,21 @@ def test_reading_stops_at_twenty_problems(tmp_path):
     with pytest.raises(CorpusError, match="the first 20 problem") as caught:
         read(path)
     assert str(caught.value).count("\n") == 20
+
+
+def test_a_damaged_file_is_a_problem_beside_the_others(tmp_path):
+    whole = gzip.compress(b'{"text": "one"}\n' * 100)
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[:-10])
+    write(tmp_path / "b.jsonl", "oops")
+    with pytest.raises(CorpusError, match="(?s)2 problem.*a.jsonl.gz is damaged.*b.js"):
+        read(tmp_path)
+
+
+def test_what_is_left_out_is_counted_and_web_pages_may_repeat(tmp_path, caplog):
+    page = wet_record("conversion", "http://a.org/", "A page of just five words.\n")
+    notes = wet_record("warcinfo", "http://a.org/", "Notes")
+    (tmp_path / "a.wet").write_bytes(notes + page + page)
+    with caplog.at_level("INFO"):
+        found = read(tmp_path)
+    assert found == [Document("http://a.org/", "A page of just five words.")]
+    assert "'warcinfo record': 1, 'web page crawled before': 1" in caplog.text

@@ -19,7 +19,10 @@ def write(path, *records):
 def made(num, num_documents=0):
     return [
         Instruction(
-            f"q{i}", "?", ("a",), (f"d{i % num_documents}",) if num_documents else ()
+            f"q{i}",
+            f"{i}?",
+            ("a",),
+            (f"d{i % num_documents}",) if num_documents else (),
         )
         for i in range(num)
     ]
@@ -143,6 +146,21 @@ def test_no_document_is_on_both_sides():
 def test_without_positives_the_split_is_by_question():
     train, validation = questions.split_validation(made(50), 0.1, seed=0)
     assert (len(train), len(validation)) == (45, 5)
+
+
+def test_the_turns_of_a_conversation_are_on_one_side():
+    turns = [
+        Instruction(f"{i}/{turn}", "Go on?", ("a",), history=(f"{i}?", "b") * turn)
+        for i in range(20)
+        for turn in (1, 2)
+    ]
+    turns += made(20)  # their openings
+    train, validation = questions.split_validation(turns, 0.2, seed=0)
+    sides = [
+        {(*one.history, one.question)[0] for one in t} for t in (train, validation)
+    ]
+    assert not sides[0] & sides[1]
+    assert len(validation) == 12  # 4 conversations
 
 
 def test_the_split_depends_on_the_seed_not_on_the_order():
