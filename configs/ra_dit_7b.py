@@ -67,6 +67,7 @@ def _set_language_model_tuning(config: Config) -> None:
     config.examples.max_task_examples = 7500
     config.examples.text_weight = 0.10
     config.examples.dialogue_weight = 0.05
+    config.examples.num_examples = 200_000  # 500 steps of 64 rows of 2,048 tokens
     config.examples.row_tokens = 2048
     config.lm_training.peak_learning_rate = 1e-5
     config.lm_training.end_learning_rate = 1e-7

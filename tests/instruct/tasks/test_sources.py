@@ -1,9 +1,12 @@
 """Preparing and reading sets: files at hand first, whole or not at all, counted."""
 
+import functools
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from etils import epath
@@ -70,10 +73,7 @@ def manual_dir(tmp_path):
     return folder.parent
 
 
-def test_records_come_as_they_went_in_the_files_order(
-    manual_dir, tmp_path, monkeypatch
-):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)  # its import raises
+def test_records_come_as_they_went_in_the_files_order(manual_dir, tmp_path):
     sources.prepare(toy(), tmp_path / "sets", manual_dir)
     found = {
         split: [json.loads(one.answers[0]) for one in sources.read(*arguments)]
@@ -188,6 +188,40 @@ def test_missing_files_are_told_together(manual_dir, tmp_path):
         sources.prepare(toy(), tmp_path, manual_dir)
     with pytest.raises(SourceError, match=r"--manual_dir=\{FOLDER\}"):
         sources.prepare(toy(), tmp_path)
+
+
+@pytest.fixture
+def publisher(manual_dir, monkeypatch):
+    """The address of the files of `toy`."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    handler = functools.partial(QuietHandler, directory=manual_dir / "toy")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_files_are_downloaded_once(publisher, manual_dir, tmp_path):
+    urls = {name: f"{publisher}/{name}" for name in ("a.json", "b.json", "c.json")}
+    sources.prepare(toy(urls=urls), tmp_path)
+    assert len(list(sources.read(toy(), "train", tmp_path))) == 4
+    downloads = tmp_path / "downloads" / "toy"
+    assert set(urls) <= {path.name for path in downloads.iterdir()}
+    (manual_dir / "toy" / "b.json").write_text("[]")
+    sources.prepare(toy(urls=urls), tmp_path, overwrite=True)
+    assert len(list(sources.read(toy(), "train", tmp_path))) == 4
+
+
+def test_a_file_that_is_gone_is_told(publisher, tmp_path):
+    urls = {name: f"{publisher}/gone/{name}" for name in ("a.json", "b.json", "c.json")}
+    with pytest.raises(SourceError, match=r"toy needs a\.json .*HTTP code: 404"):
+        sources.prepare(toy(urls=urls), tmp_path)
 
 
 def publisher_files(downloads):
