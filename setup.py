@@ -8,6 +8,7 @@ CORE = [
     "etils[epath]>=1.10",
     "flax>=0.12.8",
     "gguf>=0.17",
+    "grain>=0.2.18",
     "jax>=0.10,<0.11",
     "jaxtyping>=0.3",
     "jinja2>=3.1",
@@ -23,24 +24,46 @@ CORE = [
     "transformers>=5",
 ]
 
+# Fine-tuning sets and corpora; tensorflow-datasets works without TensorFlow.
+DATA = [
+    # tensorflow-datasets imports it and does not say so.
+    "importlib_resources>=6",
+    "mwparserfromhell>=0.7.2",
+    "rensa>=0.5,<0.6",
+    "tensorflow-datasets>=4.9.10",
+]
+# Chunking a corpus of a hundred million passages on many workers.
+BEAM = ["apache-beam>=2.77"]
+# BM25, and the retrieval metrics.
+RETRIEVAL = ["bm25s>=0.3.16", "ir-measures>=0.4.3"]
+
 EXTRAS = {
     # torch is the reference of the parity tests, and of nothing else.
     # transformers reads GGUF files, our reference for them, with accelerate only.
     "test": [
+        *DATA,
+        *BEAM,
+        *RETRIEVAL,
         "accelerate==1.15.0",
-        "beartype==0.23.1",
+        "beartype==0.22.9",
         "pytest==9.2.0",
         "ruff==0.17.6",
+        "sentence-transformers==6.2.0",
         "tensorboard==2.21.0",
         "torch==2.13.0",
     ],
-    # The next three serve work that has not begun: nothing here imports them yet.
-    # What side-by-side measurements will be made against.
-    "bench": ["torch==2.13.0", "sentence-transformers==6.2.0"],
-    # Dataset builders, without TensorFlow.
-    "data": ["tensorflow-datasets==4.9.10"],
-    # Chunking a corpus of a hundred million passages on many workers.
-    "beam": ["apache-beam>=2.70"],
+    # What the benchmarks measure against, and draw with.
+    "bench": [
+        *RETRIEVAL,
+        "faiss-cpu==1.15.1",
+        "matplotlib==3.11.2",
+        "sentence-transformers==6.2.0",
+        "torch==2.13.0",
+        "zstandard==0.25.0",
+    ],
+    "data": DATA,
+    "beam": BEAM,
+    "retrieval": RETRIEVAL,
     "tpu": ["jax[tpu]>=0.10,<0.11"],
     "cuda": ["jax[cuda13]>=0.10,<0.11"],
 }

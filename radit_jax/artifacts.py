@@ -254,7 +254,9 @@ def _finish(draft: Draft, identity: dict, seconds: float) -> None:
 
 def read_lines(path: epath.PathLike) -> list[dict[str, Any]]:
     """Reads JSON lines that `Draft.write_lines` wrote."""
-    return [json.loads(line) for line in epath.Path(path).read_text().splitlines()]
+    # Not `splitlines`: a line separator of Unicode may stand in a JSON string.
+    lines = epath.Path(path).read_text().split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def is_main_process() -> bool:

@@ -1,4 +1,4 @@
-"""Examples packed into rows of equal length, and rows into batches (paper §3).
+"""Examples packed into rows of equal length (paper §3).
 
 A row holds whole examples one after the other. `segment_ids` keeps attention within
 an example, `positions` restart in each, and only output tokens (the answer and eos)
@@ -6,15 +6,14 @@ are targets: the LM head is computed at `target_positions` alone.
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from etils import epath
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
-_LOOKAHEAD = 64  # rows open at a time
+LOOKAHEAD = 64  # rows open at a time
 _TARGET_MULTIPLE = 8  # the target axis is rounded up to this, for the accelerator
 
 
@@ -32,70 +31,106 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Packed rows `b` of `l` tokens, with `t` target slots each.
+class Row:
+    """Examples in a row, as they are stored; all else is derived from this."""
 
-    Example: the examples [1, 5, 6, 2] and [1, 7, 2], each with a prompt of 2 tokens,
-    in a row of 8:
+    tokens: Int[np.ndarray, " l"]  # one example after the other, without padding
+    num_tokens: Int[np.ndarray, " x"]  # of each example
+    num_prompt_tokens: Int[np.ndarray, " x"]  # of each example
 
-      tokens           1 5 6 2 1 7 2 0
-      segment_ids      1 1 1 1 2 2 2 0
-      positions        0 1 2 3 0 1 2 0
-      target_positions   1 2     5      (5 predicts 6, 6 predicts 2; 7 predicts 2)
-      target_tokens      6 2     2
-    """
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> "Row":
+        """The row that holds these examples."""
+        return cls(
+            np.concatenate([np.asarray(one.tokens, np.int32) for one in examples]),
+            np.asarray([len(one.tokens) for one in examples], np.int32),
+            np.asarray([one.num_prompt_tokens for one in examples], np.int32),
+        )
 
-    tokens: Int[np.ndarray, "b l"]  # padding is 0
-    segment_ids: Int[np.ndarray, "b l"]  # 1, 2, … in a row; 0 for padding
-    positions: Int[np.ndarray, "b l"]  # from 0 in every example
-    target_positions: Int[np.ndarray, "b t"]  # position i predicts token i + 1
-    target_tokens: Int[np.ndarray, "b t"]  # the token predicted
-    target_mask: Bool[np.ndarray, "b t"]  # False at unused slots
+    @property
+    def num_targets(self) -> int:
+        """Tokens that carry the loss."""
+        return int((self.num_tokens - self.num_prompt_tokens).sum())
 
-    def __len__(self) -> int:
-        return len(self.tokens)
+    def to_bytes(self) -> bytes:
+        """A record that `from_bytes` reads: safetensors."""
+        fields = dataclasses.fields(self)
+        return safetensors.numpy.save({f.name: getattr(self, f.name) for f in fields})
 
-    def take(self, ids: Sequence[int] | Int[np.ndarray, " b"]) -> dict[str, np.ndarray]:
-        """A batch: these rows, by the field's name."""
-        return {name: array[ids] for name, array in self.arrays().items()}
+    @classmethod
+    def from_bytes(cls, record: bytes) -> "Row":
+        """The row of a `to_bytes` record."""
+        return cls(**safetensors.numpy.load(record))
 
-    def head(self, num: int) -> "Rows":
-        """The first `num` rows."""
-        return Rows(**{name: array[:num] for name, array in self.arrays().items()})
+    def arrays(self, row_tokens: int, target_slots: int) -> dict[str, np.ndarray]:
+        """What a train step reads, with `l = row_tokens` and `t = target_slots`.
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All rows, by the field's name."""
+        Example: the examples [1, 5, 6, 2] and [1, 7, 2], each with a prompt of 2
+        tokens, in a row of 8:
+
+          tokens           1 5 6 2 1 7 2 0   [l], padding is 0
+          segment_ids      1 1 1 1 2 2 2 0   [l], 1, 2, … in a row; 0 for padding
+          positions        0 1 2 3 0 1 2 0   [l], from 0 in every example
+          target_positions   1 2     5       [t], position i predicts token i + 1
+          target_tokens      6 2     2       [t], (5 predicts 6, 6 predicts 2, …)
+          target_mask        T T     T       [t], False at unused slots
+        """
+        begins = np.cumsum(self.num_tokens) - self.num_tokens
+        places = np.arange(len(self.tokens))
+        positions = places - np.repeat(begins, self.num_tokens)
+        targets = places[
+            positions >= np.repeat(self.num_prompt_tokens, self.num_tokens)
+        ]
+        segments = np.repeat(np.arange(1, len(begins) + 1), self.num_tokens)
         return {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+            "tokens": _padded(self.tokens, row_tokens),
+            "segment_ids": _padded(segments, row_tokens),
+            "positions": _padded(positions, row_tokens),
+            "target_positions": _padded(targets - 1, target_slots),
+            "target_tokens": _padded(self.tokens[targets], target_slots),
+            "target_mask": np.arange(target_slots) < len(targets),
         }
 
 
+def empty_arrays(row_tokens: int, target_slots: int) -> dict[str, np.ndarray]:
+    """The arrays of a row without examples, which fills a batch."""
+    nothing = np.empty(0, np.int32)
+    return Row(nothing, nothing, nothing).arrays(row_tokens, target_slots)
+
+
 def pack(
-    examples: Iterable[Example], row_tokens: int, lookahead: int = _LOOKAHEAD
-) -> Rows:
+    examples: Iterable[Example], row_tokens: int, lookahead: int = LOOKAHEAD
+) -> Iterator[Row]:
     """Packs examples, each into the first open row with room for it.
 
     Rows open in the order of the examples; at most `lookahead` are open, and the
-    oldest closes for a new one. The result depends on the arguments alone.
+    oldest closes for a new one, so that no more of them is ever held in memory. The
+    result depends on the arguments alone.
 
     Raises:
       PackingError: an example is longer than a row, or has no prompt or no target.
     """
-    rows: list[list[Example]] = []
-    room: list[int] = []  # tokens left in each row
+    rows: deque[list[Example]] = deque()  # open, the oldest first
+    room: deque[int] = deque()  # tokens left in each
     for example in examples:
         _check(example, row_tokens)
-        first_open = max(0, len(rows) - lookahead)
-        for place in range(first_open, len(rows)):
-            if len(example.tokens) <= room[place]:
-                break
-        else:
+        size = len(example.tokens)
+        place = next((i for i, left in enumerate(room) if size <= left), None)
+        if place is None:
+            if len(rows) == lookahead:
+                room.popleft()
+                yield Row.of(rows.popleft())
             place = len(rows)
             rows.append([])
             room.append(row_tokens)
         rows[place].append(example)
-        room[place] -= len(example.tokens)
-    return _stack(rows, row_tokens)
+        room[place] -= size
+    yield from map(Row.of, rows)
+
+
+def target_slots(num_targets: int) -> int:
+    """The target axis of rows of which the fullest has `num_targets`."""
+    return max(-(-num_targets // _TARGET_MULTIPLE), 1) * _TARGET_MULTIPLE
 
 
 def _check(example: Example, row_tokens: int) -> None:
@@ -113,121 +148,7 @@ def _check(example: Example, row_tokens: int) -> None:
         )
 
 
-def _stack(rows: list[list[Example]], row_tokens: int) -> Rows:
-    num_targets = max((sum(map(_num_targets, row)) for row in rows), default=0)
-    num_targets = max(-(-num_targets // _TARGET_MULTIPLE), 1) * _TARGET_MULTIPLE
-    shape, target_shape = (len(rows), row_tokens), (len(rows), num_targets)
-    packed = Rows(
-        *(np.zeros(shape, np.int32) for _ in range(3)),
-        *(np.zeros(target_shape, np.int32) for _ in range(2)),
-        np.zeros(target_shape, np.bool_),
-    )
-    for place, row in enumerate(rows):
-        _fill(packed, place, row)
-    return packed
-
-
-def _fill(packed: Rows, place: int, row: list[Example]) -> None:
-    """Writes the examples into row `place`."""
-    begin = first_target = 0
-    for segment, example in enumerate(row, start=1):
-        end = begin + len(example.tokens)
-        packed.tokens[place, begin:end] = example.tokens
-        packed.segment_ids[place, begin:end] = segment
-        packed.positions[place, begin:end] = np.arange(end - begin)
-        slots = slice(first_target, first_target + _num_targets(example))
-        targets = np.arange(begin + example.num_prompt_tokens, end)
-        packed.target_positions[place, slots] = targets - 1
-        packed.target_tokens[place, slots] = packed.tokens[place, targets]
-        packed.target_mask[place, slots] = True
-        begin, first_target = end, slots.stop
-
-
-def _num_targets(example: Example) -> int:
-    return len(example.tokens) - example.num_prompt_tokens
-
-
-def real_token_share(rows: Rows) -> float:
-    """Share of the rows' tokens that are not padding; 1 where there are no rows."""
-    return float(np.mean(rows.segment_ids > 0)) if len(rows) else 1.0
-
-
-def save_rows(path: epath.PathLike, rows: Rows) -> None:
-    """Writes a safetensors file that `load_rows` reads."""
-    epath.Path(path).write_bytes(safetensors.numpy.save(rows.arrays()))
-
-
-def load_rows(path: epath.PathLike) -> Rows:
-    """Reads what `save_rows` wrote."""
-    return Rows(**safetensors.numpy.load(epath.Path(path).read_bytes()))
-
-
-class RowBatches:
-    """Endless batches of rows: one seeded permutation an epoch, one after the other.
-
-    A batch may end one epoch and begin the next, so every row is seen equally often.
-    """
-
-    def __init__(self, rows: Rows, batch_rows: int, seed: int):
-        """Starts at the first row of epoch 0.
-
-        Args:
-          rows: what is drawn from.
-          batch_rows: rows a batch.
-          seed: of the permutations.
-
-        Raises:
-          PackingError: there are fewer rows than a batch holds.
-        """
-        if len(rows) < batch_rows:
-            raise PackingError(
-                f"there are {len(rows)} packed rows, fewer than a batch of "
-                f"{batch_rows}. Lower --config.lm_training.batch_rows, or give more "
-                "train questions."
-            )
-        self._rows, self._batch_rows, self._seed = rows, batch_rows, seed
-        self._epoch = self._row = 0
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return self
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch: the arrays of `Rows`, with `batch_rows` rows."""
-        end = self._row + self._batch_rows
-        ids = self._permutation(self._epoch)[self._row : end]
-        if end >= len(self._rows):
-            self._epoch, end = self._epoch + 1, end - len(self._rows)
-            ids = np.concatenate([ids, self._permutation(self._epoch)[:end]])
-        self._row = end
-        return self._rows.take(ids)
-
-    def _permutation(self, epoch: int) -> Int[np.ndarray, " b"]:
-        return np.random.default_rng((self._seed, epoch)).permutation(len(self._rows))
-
-    def get_state(self) -> dict[str, Any]:
-        """What `set_state` needs to go on from here."""
-        return {"epoch": self._epoch, "row": self._row}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from where `get_state` was called.
-
-        Raises:
-          PackingError: the state is from other rows.
-        """
-        if not 0 <= state["row"] < len(self._rows):
-            raise PackingError(
-                f"the checkpoint stands at row {state['row']}, but there are "
-                f"{len(self._rows)} rows. Restore the examples it was made with, or "
-                "start in a new workdir."
-            )
-        self._epoch, self._row = state["epoch"], state["row"]
-
-
-def in_order(rows: Rows, batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """Every row once, in order; empty rows, without targets, fill the last batch."""
-    for begin in range(0, len(rows), batch_rows):
-        batch = rows.take(np.arange(begin, min(begin + batch_rows, len(rows))))
-        missing = batch_rows - len(batch["tokens"])
-        yield {
-            name: np.pad(array, ((0, missing), (0, 0))) for name, array in batch.items()
-        }
+def _padded(values: np.ndarray, length: int) -> Int[np.ndarray, " l"]:
+    padded = np.zeros(length, np.int32)
+    padded[: len(values)] = values
+    return padded

@@ -1,14 +1,16 @@
 """Stage 5: retrieved questions → packed LM examples, k chunks → k examples."""
 
-import numpy as np
+import dataclasses
+from typing import Any
+
 from absl import logging
 
 from radit_jax import artifacts, fingerprint
-from radit_jax.artifacts import Artifact
-from radit_jax.config import Config
-from radit_jax.corpus.store import ChunkStore
-from radit_jax.instruct import packing
-from radit_jax.instruct.packing import Example
+from radit_jax.artifacts import Artifact, Draft
+from radit_jax.config import Config, ConfigError
+from radit_jax.instruct import mixture, packing, rows, summary
+from radit_jax.instruct.examples import ExampleStream, QuestionSet
+from radit_jax.instruct.rendering import Renderer
 from radit_jax.models import pretrained
 from radit_jax.stages import inputs
 from radit_jax.text import templates
@@ -16,19 +18,31 @@ from radit_jax.text.tokenizer import LMTokenizer
 from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
 
+_SAMPLES = 10  # of each kind
+
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
-    """Renders, tokenises and packs the train and validation questions.
+    """Draws, renders, tokenises and packs the train and validation questions of D_L.
 
     Kind "ra_it": every one of the first `num_chunks` chunks makes an example of its
-    own (Eq. 3). Kind "it": the same questions without a Background.
+    own (Eq. 3). Kind "it": the same questions without a retrieved Background; a gold
+    context stays. Beside the rows, `samples.md` and `samples.jsonl` hold examples to
+    be read by eye, and the counts a table of the sets of D_L and D_R.
+
+    Raises:
+      ConfigError: a set of `lm_tasks` has no question.
+      MixtureError: there is nothing to make examples of.
     """
     kind = config.examples.kind
     retrieved = inputs.retrieved(workdir, "base")
     with artifacts.writing(
         workdir.examples(kind),
         "build_examples",
-        config.section("examples") | {"max_tokens": config.lm.max_tokens},
+        config.section("examples")
+        | {
+            "max_tokens": config.lm.max_tokens,
+            "lm_tasks": config.instructions.lm_tasks,
+        },
         {
             "retrieved": retrieved.sha256,
             "tokenizer": fingerprint.hash_files(config.lm.path),
@@ -40,53 +54,126 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     return artifacts.load(workdir.examples(kind), "build_examples")
 
 
-def _build(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:
-    store = inputs.chunk_store(workdir)
+def _build(config: Config, workdir: Workdir, draft: Draft) -> None:
     tokenizer = pretrained.load_lm_tokenizer(config.lm.path)
-    for split in ("train", "validation"):
-        found = inputs.read_retrieved(workdir, "base", split)
-        examples, truncated = [], 0
-        for item in found:
-            for example, cut in render(item, store, tokenizer, config):
-                examples.append(example)
-                truncated += cut
-        # Otherwise a question's examples would share a row, and so a step.
-        generator = np.random.default_rng(config.examples.seed)
-        examples = [examples[i] for i in generator.permutation(len(examples))]
-        rows = packing.pack(examples, config.examples.row_tokens)
-        with draft.file(f"{split}.safetensors") as path:
-            packing.save_rows(path, rows)
-        draft.counts[split] = {
-            "questions": len(found),
-            "examples": len(examples),
-            "truncated_backgrounds": truncated,
-            "rows": len(rows),
-            "real_token_share": round(packing.real_token_share(rows), 4),
-        }
-        logging.info("build_examples: %s %s", split, draft.counts[split])
+    renderer = Renderer(tokenizer, config.lm.max_tokens, config.examples.seed)
+    samples = _write_split(config, workdir, renderer, "train", draft)
+    _write_split(config, workdir, renderer, "validation", draft)
+    tables = {"D_L": summary.table(draft.counts["train"]["sets"])}
+    if config.examples.kind == "ra_it":
+        draft.counts["retriever"], found = _retriever_sets(config, workdir, renderer)
+        samples += found
+        tables["D_R"] = summary.table(draft.counts["retriever"]["sets"])
+    for name, table in tables.items():
+        logging.info("build_examples: %s\n%s", name, table)
+    draft.write_lines("samples.jsonl", samples)
+    with draft.file("samples.md") as path:
+        path.write_text(summary.markdown(samples, tables))
 
 
-def render(
-    item: Retrieved, store: ChunkStore, tokenizer: LMTokenizer, config: Config
-) -> list[tuple[Example, bool]]:
-    """The examples of one question, each with whether its Background was cut."""
-    settings, question = config.examples, item.instruction
-    passages: dict[int | None, str | None] = {None: None}
-    if settings.kind == "ra_it":
-        chunks = store.get_many(item.chunk_ids[: settings.num_chunks])
-        passages = {chunk.id: chunk.passage for chunk in chunks}
-    rendered = []
-    for chunk_id, passage in passages.items():
-        name = f"{question.id}/{chunk_id}"
-        prompt = templates.encode_prompt(
-            tokenizer,
-            name,
-            question.question,
-            passage=passage,
-            answer=question.answers[0],
-            markers=templates.draw_markers(name, settings.seed),
+def _write_split(
+    config: Config, workdir: Workdir, renderer: Renderer, split: str, draft: Draft
+) -> list[dict[str, Any]]:
+    """Writes `{split}.array_record`; returns samples of the examples in it."""
+    settings, store = config.examples, inputs.chunk_store(workdir)
+    questions = mixture.lm_questions(
+        inputs.read_retrieved(workdir, "base", split),
+        config.instructions,
+        settings.max_task_examples,
+    )
+    num_chunks = settings.num_chunks if settings.kind == "ra_it" else 0
+    sets = {name: QuestionSet(items, num_chunks) for name, items in questions.items()}
+    sizes = {name: items.size for name, items in sets.items()}
+    if split == "train":
+        _check_none_missing(config, sizes)
+        portions = mixture.lm_portions(sizes, len(store), settings)
+    else:
+        portions = mixture.once(sizes)
+    stream = ExampleStream(sets, portions, store, renderer, _SAMPLES)
+    packed = packing.pack(stream, settings.row_tokens)
+    with draft.file(f"{split}.array_record") as path:
+        written = rows.write_rows(path, packed, settings.row_tokens)
+    draft.counts[split] = {
+        "questions": sum(number for number, _ in sizes.values()),
+        **stream.totals(),
+        **written.to_record(),
+        "sets": stream.records(),
+    }
+    shown = {k: v for k, v in draft.counts[split].items() if k != "sets"}
+    logging.info("build_examples: %s %s", split, shown)
+    return [
+        summary.sample(name, rendered, renderer.tokenizer)
+        for kind in stream.samples.values()
+        for name, rendered in kind
+    ]
+
+
+def _check_none_missing(config: Config, sizes: dict[str, tuple[int, int]]) -> None:
+    missing = [name for name in config.instructions.lm_tasks if name not in sizes]
+    if missing:
+        raise ConfigError(
+            f"the retrieved train questions have none of the sets {missing}; run "
+            "`python -m launch.retrieve --overwrite` with the same "
+            "--config.instructions.lm_tasks, or leave them out there."
         )
-        tokens, truncated = templates.fit(prompt, config.lm.max_tokens)
-        num_prompt_tokens = len(tokens) - prompt.num_target_tokens
-        rendered.append((Example(name, tokens, num_prompt_tokens), truncated))
-    return rendered
+
+
+def _retriever_sets(
+    config: Config, workdir: Workdir, renderer: Renderer
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """D_R as stage 8 will draw it: a line for each set, and samples."""
+    training, has = config.retriever_training, inputs.retrieved(workdir, "base").counts
+    found = {
+        split: inputs.retriever_questions(config, workdir, split)
+        if has.get(split)
+        else []
+        for split in ("train", "corpus")
+    }
+    portions = mixture.retriever_portions(
+        mixture.sizes_by_set(found["train"]),
+        len(found["corpus"]),
+        training.corpus_weight,
+        training.num_steps * training.batch_size,
+    )
+    sets = mixture.by_set(found["train"]) | {mixture.CORPUS: found["corpus"]}
+    lines, samples = [], []
+    for portion in portions:
+        items = sets[portion.name]
+        lines.append(portion.to_record() | _num_tokens(items, renderer.tokenizer))
+        samples += _retriever_samples(portion.name, items, workdir, renderer)
+    return {"questions": sum(map(len, sets.values())), "sets": lines}, samples
+
+
+def _num_tokens(items: list[Retrieved], tokenizer: LMTokenizer) -> dict[str, int]:
+    """LM tokens of the queries, and of the answers that the LM scores."""
+    found = [item.instruction for item in items]
+    return {
+        "query_tokens": sum(len(tokenizer.encode(one.query)) for one in found),
+        "answer_tokens": sum(
+            len(tokenizer.encode(templates.target(one))) for one in found
+        ),
+    }
+
+
+def _retriever_samples(
+    name: str, items: list[Retrieved], workdir: Workdir, renderer: Renderer
+) -> list[dict[str, Any]]:
+    """What the retriever reads, and what the LM scores with the first chunk."""
+    store, samples = inputs.chunk_store(workdir), []
+    for item in items:
+        if len(samples) == _SAMPLES:
+            break
+        chunks = store.get_many(item.chunk_ids[:1])
+        # The chunk stands where a gold context would, as stage 7 has it.
+        instruction = dataclasses.replace(item.instruction, context="")
+        try:
+            rendered = renderer.question(
+                instruction, chunks[0] if chunks else None, templates.EVAL_MARKERS
+            )
+        except templates.PromptError:  # too long: stage 7 says what to do
+            continue
+        found = summary.sample(name, rendered, renderer.tokenizer)
+        samples.append(
+            found | {"kind": f"retriever, {name}", "query": item.instruction.query}
+        )
+    return samples

@@ -10,7 +10,8 @@ from flax import nnx
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
-from radit_jax.instruct import packing
+from radit_jax.instruct.batches import RowBatches, in_order
+from radit_jax.instruct.rows import RowCounts, RowStore
 from radit_jax.models import huggingface
 from radit_jax.ops import likelihood, losses, masks
 from radit_jax.stages import inputs
@@ -51,14 +52,15 @@ def _finetune(
 ) -> None:
     settings = config.lm_training
     devices = mesh.make_mesh(settings.fsdp, settings.tensor)
-    train_rows = packing.load_rows(examples.path / "train.safetensors")
-    validation_rows = packing.load_rows(examples.path / "validation.safetensors")
-    if settings.validation_rows:
-        validation_rows = validation_rows.head(settings.validation_rows)
     batch_rows = (
         settings.it_batch_rows if settings.examples == "it" else settings.batch_rows
     )
-    batches = packing.RowBatches(train_rows, batch_rows, settings.seed)
+    batches = RowBatches(
+        _store(examples, "train"),
+        batch_rows,
+        settings.seed,
+        mesh.local_rows(devices, batch_rows),
+    )
     decoder, tokenizer = inputs.load_lm(config, workdir, "base", remat=settings.remat)
     graphdef, params = nnx.split(decoder)
     optimiser = optimizer.make_optimizer(
@@ -86,9 +88,10 @@ def _finetune(
         ),
         state.init_state(params, optimiser.transformation, devices, settings.seed),
         batches,
-        _validation(loss_fn, validation_rows, batch_rows, devices),
+        _validation(config, examples, loss_fn, batch_rows, devices),
         devices,
     )
+    batches.close()
     nnx.update(decoder, result.params)
     if artifacts.is_main_process():
         with draft.file("model") as folder:
@@ -119,16 +122,25 @@ def next_token_loss(graphdef, params, batch):
     return loss, num_tokens, {}
 
 
-def _validation(loss_fn, rows, batch_rows: int, devices):
-    """The mean loss a target token over all validation rows."""
-    if not len(rows):
+def _store(examples: Artifact, split: str) -> RowStore:
+    counts = RowCounts.from_record(examples.counts[split])
+    return RowStore(examples.path / f"{split}.array_record", counts)
+
+
+def _validation(config: Config, examples: Artifact, loss_fn, batch_rows: int, devices):
+    """The mean loss a target token over the validation rows."""
+    store = _store(examples, "validation")
+    if not len(store):
         return None
     step = jax.jit(lambda params, batch: loss_fn(params, batch)[:2])
+    places = mesh.local_rows(devices, batch_rows)
 
     def validate(params) -> float:
         total = weight = 0.0
-        for batch in packing.in_order(rows, batch_rows):
-            loss, num_tokens = step(params, mesh.put_batch(batch, devices))
+        max_rows = config.lm_training.validation_rows
+        for local in in_order(store, batch_rows, max_rows, places):
+            batch = mesh.put_batch(local, devices, batch_rows)
+            loss, num_tokens = step(params, batch)
             total, weight = total + float(loss), weight + float(num_tokens)
         return total / weight
 

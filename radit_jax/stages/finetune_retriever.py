@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from flax import nnx
+from jax.sharding import Mesh
 from safetensors import numpy as safetensors
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, ConfigError
 from radit_jax.evaluation import metrics
-from radit_jax.instruct.mixture import MixedBatches
+from radit_jax.instruct import mixture
+from radit_jax.instruct.batches import MixedBatches
 from radit_jax.models import huggingface
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.ops import likelihood, losses
@@ -72,7 +74,7 @@ def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
     devices = mesh.make_mesh()
     tower = inputs.query_tower(config, workdir, "base")
     matrix = inputs.embeddings_of(artifacts.load(workdir.embeddings, "embed_corpus"))
-    batches = Batches(config, workdir, matrix, tower)
+    batches = Batches(config, workdir, matrix, tower, devices)
     optimiser = optimizer.make_optimizer(
         peak=settings.peak_learning_rate,
         end=0.0,
@@ -105,8 +107,7 @@ def _finetune(config: Config, workdir: Workdir, draft: Draft) -> None:
         with draft.file("model") as folder:
             huggingface.save_encoder(tower.encoder, folder, tower.tokenizer)
     draft.counts |= {
-        "instructions": batches.num_instructions,
-        "corpus_queries": batches.num_corpus,
+        "sets": [portion.to_record() for portion in batches.portions],
         "steps": settings.num_steps,
         "best_step": result.step,
         "validation_mrr_before": result.score_before,
@@ -151,32 +152,47 @@ class Batches:
     """Mixed batches of queries with their frozen passages and LM scores."""
 
     def __init__(
-        self, config: Config, workdir: Workdir, matrix: Embeddings, tower: Tower
+        self,
+        config: Config,
+        workdir: Workdir,
+        matrix: Embeddings,
+        tower: Tower,
+        devices: Mesh,
     ):
         """Reads the retrieved questions and their scores; checks that they match."""
         settings = config.retriever_training
         items = [load_scored(config, workdir, split) for split in ("train", "corpus")]
-        self.num_instructions, self.num_corpus = (len(found) for found, _ in items)
-        self._rows = MixedBatches(
-            self.num_instructions,
-            self.num_corpus,
+        sizes = [len(found) for found, _ in items]
+        self.portions = mixture.retriever_portions(
+            mixture.sizes_by_set(items[0][0]),
+            sizes[1],
             settings.corpus_weight,
+            settings.num_steps * settings.batch_size,
+        )
+        self._rows = MixedBatches(
+            sizes,
+            (1 - settings.corpus_weight, settings.corpus_weight),
             settings.batch_size,
             settings.seed,
         )
+        self.num_rows = settings.batch_size
+        self._places = mesh.local_rows(devices, self.num_rows)
         found = [item for part, _ in items for item in part]
         self._lm_scores = np.concatenate([scores for _, scores in items if len(scores)])
         num_chunks = self._lm_scores.shape[1]
         self._chunk_ids = np.asarray([item.chunk_ids[:num_chunks] for item in found])
         self._matrix = matrix
-        self._ids, self._mask = tower.tokenize([i.instruction.question for i in found])
+        self._ids, self._mask = tower.tokenize([i.instruction.query for i in found])
 
     def __iter__(self) -> "Batches":
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """Query tokens `[b q]`, passages `[b k e]`, LM scores `[b k]`."""
-        rows = next(self._rows)
+        """Query tokens `[b q]`, passages `[b k e]`, LM scores `[b k]`.
+
+        Those of the rows that this process' devices hold.
+        """
+        rows = next(self._rows)[self._places]
         chunk_ids = self._chunk_ids[rows]
         passages = self._matrix.rows(chunk_ids.reshape(-1))
         return {
@@ -210,7 +226,7 @@ def load_scored(
         return [], np.empty((0, 0), np.float32)
     shards = [safetensors.load((scores.path / file).read_bytes()) for file in files]
     num_tokens = np.concatenate([shard["num_tokens"] for shard in shards])
-    found = inputs.read_retrieved(workdir, "base", split)[: len(num_tokens)]
+    found = inputs.retriever_questions(config, workdir, split)[: len(num_tokens)]
     flat = np.concatenate([shard["token_log_likelihood"] for shard in shards])
     lengths = num_tokens.reshape(-1)
     padded = np.zeros((len(lengths), lengths.max()), np.float32)
@@ -231,7 +247,7 @@ def load_scored(
 
 def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, graphdef):
     """MRR over the validation questions by exact search, or None without positives."""
-    retrieved = inputs.read_retrieved(workdir, "base", "validation")
+    retrieved = inputs.retriever_questions(config, workdir, "validation")
     found = [item.instruction for item in retrieved]
     found = [instruction for instruction in found if instruction.positives]
     if not found:
@@ -242,7 +258,7 @@ def _validation(config: Config, workdir: Workdir, matrix: Embeddings, tower, gra
         return None
     documents = [chunk.document_id for chunk in inputs.chunk_store(workdir)]
     exact = exact_index.ExactIndex(matrix)
-    tokens = tower.tokenize([instruction.question for instruction in found])
+    tokens = tower.tokenize([instruction.query for instruction in found])
     ids, mask = map(jnp.asarray, tokens)
     embed = jax.jit(lambda params: tower.embed(graphdef, params, ids, mask))
     depth = len(retrieved[0].chunk_ids)

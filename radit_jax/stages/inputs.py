@@ -9,22 +9,24 @@ from radit_jax.corpus.store import ChunkStore
 from radit_jax.models import pretrained
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.dual_encoder import Tower
-from radit_jax.retrieval import index
+from radit_jax.retrieval import bm25_index, index
+from radit_jax.retrieval.bm25_index import BM25Index
 from radit_jax.retrieval.embedder import Embedder
 from radit_jax.retrieval.embeddings import Embeddings
-from radit_jax.retrieval.retriever import Retriever
+from radit_jax.retrieval.fusion import Fusion
+from radit_jax.retrieval.retriever import DenseSearcher, Retriever, Searcher
+from radit_jax.retrieval.unique_texts import UniqueTexts
 from radit_jax.text.tokenizer import LMTokenizer
 from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
 
-CHUNKS_FILE = "chunks.array_record"  # in the chunk_corpus artifact
 SPLITS = ("train", "validation", "dev", "corpus")
 
 
 def chunk_store(workdir: Workdir) -> ChunkStore:
     """The chunks that `chunk_corpus` wrote."""
     chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-    return ChunkStore(chunks.path / CHUNKS_FILE)
+    return ChunkStore(chunks.path)
 
 
 def lm_hash(config: Config, workdir: Workdir, name: str) -> str:
@@ -56,6 +58,15 @@ def read_retrieved(workdir: Workdir, query_tower: str, split: str) -> list[Retri
         )
     lines = artifacts.read_lines(found.path / f"{split}.jsonl")
     return [Retrieved.from_record(line) for line in lines]
+
+
+def retriever_questions(
+    config: Config, workdir: Workdir, split: str
+) -> list[Retrieved]:
+    """The questions of D_R in one split: the user's own, and its sets'."""
+    tasks = ("", *config.instructions.retriever_tasks)
+    found = read_retrieved(workdir, "base", split)
+    return [item for item in found if item.instruction.task in tasks]
 
 
 def load_lm(
@@ -120,22 +131,85 @@ def embeddings_of(embedded: Artifact) -> Embeddings:
     return Embeddings(embedded.path, embedded.counts["shards"])
 
 
+def index_hashes(config: Config, workdir: Workdir) -> dict[str, str]:
+    """The manifests' hashes of the indexes that `config.retrieve.kind` searches."""
+    hashes = {}
+    if config.retrieve.kind != "bm25":
+        hashes["index"] = artifacts.load(workdir.index, "build_index").sha256
+    if config.retrieve.kind != "dense":
+        flag = f"--config.retrieve.kind={config.retrieve.kind}"
+        hashes["bm25"] = artifacts.load(workdir.bm25, "build_index", flag).sha256
+    return hashes
+
+
 def retriever(config: Config, workdir: Workdir, query_tower_name: str) -> Retriever:
-    """A query tower over the index.
+    """What finds chunks: see `config.retrieve`.
 
     Raises:
-      ArtifactError: the index was built from embeddings of another passage tower.
+      ArtifactError: an index is of another corpus or passage tower.
+    """
+    settings = config.retrieve
+    searchers: list[Searcher] = []
+    if settings.kind != "bm25":
+        searchers.append(_dense_searcher(config, workdir, query_tower_name))
+    if settings.kind != "dense":
+        searchers.append(bm25(workdir))
+    searcher = searchers[0]
+    if settings.kind == "hybrid":
+        searcher = Fusion(searchers, settings.fusion_depth)
+    if settings.unique_texts:
+        searcher = UniqueTexts(searcher, chunk_store(workdir))
+    return Retriever(searcher)
+
+
+def _dense_searcher(config: Config, workdir: Workdir, name: str) -> DenseSearcher:
+    embedded = checked_embeddings(config, workdir)
+    built = artifacts.load(workdir.index, "build_index")
+    if built.manifest["inputs"]["embeddings"] != embedded.sha256:
+        raise artifacts.ArtifactError(
+            f"{built.path} was not built from the embeddings in {embedded.path}; run "
+            "`python -m launch.build_index --overwrite`."
+        )
+    searched = index.load(built.path, embeddings_of(embedded))
+    tower = query_tower(config, workdir, name)
+    return DenseSearcher(Embedder(tower), searched, config.retrieve.batch_size)
+
+
+def checked_embeddings(config: Config, workdir: Workdir) -> Artifact:
+    """The finished `embed_corpus` of this config's passage tower and corpus.
+
+    Raises:
+      ArtifactError: it is of another one.
     """
     embedded = artifacts.load(workdir.embeddings, "embed_corpus")
-    built = artifacts.load(workdir.index, "build_index")
-    found = embedded.manifest["inputs"]["passage_tower"]
-    wanted = fingerprint.hash_files(config.encoder.passage_path)
-    if found != wanted or built.manifest["inputs"]["embeddings"] != embedded.sha256:
+    made = embedded.manifest["inputs"] | embedded.manifest["config"]
+    wanted = {
+        "passage_tower": fingerprint.hash_files(config.encoder.passage_path),
+        "encoder": passage_settings(config),
+        "chunks": artifacts.load(workdir.chunks, "chunk_corpus").sha256,
+    }
+    changes = [name for name, value in wanted.items() if made.get(name) != value]
+    if changes:
         raise artifacts.ArtifactError(
-            f"{built.path} does not hold embeddings of the passage tower in "
-            f"{config.encoder.passage_path}; run `python -m launch.run_pipeline` to "
-            "bring stages 2 and 3 up to date."
+            f"{embedded.path} holds embeddings by other {' and '.join(changes)} than "
+            f"this config ({config.encoder.passage_path}) and workdir have; run "
+            "`python -m launch.run_pipeline` to bring stages 2 and 3 up to date."
         )
-    searched = index.load(built.path / "index", embeddings_of(embedded))
-    tower = query_tower(config, workdir, query_tower_name)
-    return Retriever(Embedder(tower), searched)
+    return embedded
+
+
+def bm25(workdir: Workdir) -> BM25Index:
+    """The index over the chunks' words.
+
+    Raises:
+      ArtifactError: it was built from other chunks.
+    """
+    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+    flag = "--config.retrieve.kind=bm25"
+    built = artifacts.load(workdir.bm25, "build_index", flag)
+    if built.manifest["inputs"]["chunks"] != chunks.sha256:
+        raise artifacts.ArtifactError(
+            f"{built.path} was not built from the chunks in {chunks.path}; run "
+            f"`python -m launch.build_index {flag} --overwrite`."
+        )
+    return bm25_index.load(built.path / "index", len(chunk_store(workdir)))

@@ -20,8 +20,13 @@ from radit_jax.training.metrics import MetricWriter
 class Batches(Protocol):
     """An endless iterator of host batches that can be put back where it was."""
 
+    num_rows: int  # of the global batch
+
     def __next__(self) -> Any:
-        """The next batch: a tree of NumPy arrays `[b ...]`."""
+        """This process' rows of the next batch, as `mesh.local_rows` names them.
+
+        A tree of NumPy arrays.
+        """
 
     def get_state(self) -> dict[str, Any]:
         """The position, as JSON can hold it."""

@@ -41,7 +41,7 @@ def fit(
     Args:
       step_fn: of `make_train_step`; it donates the state.
       state: of step 0, for shapes, placement and a new run's values; used up.
-      batches: an iterator of host batches `[b ...]`, the same on every process.
+      batches: an iterator of host batches, each of them this process' rows.
       hooks: of `training.hooks`; at most one `CheckpointHook`.
       num_steps: updates in all, those before a restart included.
       mesh: where the state lives.
@@ -63,7 +63,8 @@ def fit(
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     with _started(metric_writer, first):
         for step in range(first + 1, num_steps + 1):
-            batch = mesh_lib.put_batch(_next(batches, step, num_steps), mesh)
+            local = _next(batches, step, num_steps)
+            batch = mesh_lib.put_batch(local, mesh, batches.num_rows)
             with jax.transfer_guard("disallow"):
                 state, metrics = step_fn(state, batch)
             pending.append((step, metrics))

@@ -1,11 +1,13 @@
 """Where arrays live: one mesh, one table from logical axes to mesh axes."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 AXES = ("data", "fsdp", "tensor")
 
@@ -101,26 +103,54 @@ def partition_spec(variable: nnx.Variable, mesh: Mesh) -> PartitionSpec:
     return PartitionSpec(*chosen)
 
 
-def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """Places a batch on the mesh, its first axis split over `data` and `fsdp`.
-
-    Every process passes the same global batch and keeps its devices' part of it. A
-    batch that does not divide is replicated: right, and slower.
+def local_rows(
+    mesh: Mesh, num_rows: int, devices: Collection[jax.Device] | None = None
+) -> Int[np.ndarray, " r"]:
+    """The rows of a batch that a process holds, in their order.
 
     Args:
-      batch: a tree of NumPy arrays `[b ...]`.
       mesh: of `make_mesh`.
+      num_rows: of the global batch.
+      devices: of the process; None: this one's.
+    """
+    if devices is None:
+        devices = set(mesh.local_devices)
+    places = batch_sharding(mesh, num_rows).devices_indices_map((num_rows,))
+    held = np.zeros(num_rows, bool)
+    for device in devices:
+        held[places[device][0]] = True
+    return np.flatnonzero(held)
+
+
+def batch_sharding(mesh: Mesh, num_rows: int) -> NamedSharding:
+    """The first axis split over `data` and `fsdp`; not at all where it can't be.
+
+    A batch that does not divide is replicated: right, and slower.
+    """
+    splits = num_rows % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0
+    return NamedSharding(
+        mesh, PartitionSpec(("data", "fsdp")) if splits else PartitionSpec()
+    )
+
+
+def put_batch(batch: Any, mesh: Mesh, num_rows: int | None = None) -> Any:
+    """Places a batch on the mesh, by `batch_sharding`.
+
+    Args:
+      batch: a tree of NumPy arrays `[r ...]`: the rows that `local_rows` names.
+      mesh: of `make_mesh`.
+      num_rows: of the global batch; None: this process has them all.
 
     Returns:
-      The same tree of global `jax.Array`s.
+      The same tree of global `jax.Array`s `[b ...]`.
     """
-    num_parts = mesh.shape["data"] * mesh.shape["fsdp"]
 
     def place(array: Any) -> jax.Array:
         array = np.asarray(array)
-        splits = array.ndim > 0 and array.shape[0] % num_parts == 0
-        spec = PartitionSpec(("data", "fsdp")) if splits else PartitionSpec()
-        return put(array, NamedSharding(mesh, spec))
+        rows = len(array) if num_rows is None else num_rows
+        return jax.make_array_from_process_local_data(
+            batch_sharding(mesh, rows), array, (rows, *array.shape[1:])
+        )
 
     return jax.tree.map(place, batch)
 

@@ -108,7 +108,8 @@ def test_the_corpus_can_be_limited(toy_run, tmp_path):
     corpus = dataclasses.replace(toy_run.config.corpus, max_documents=5)
     config = dataclasses.replace(toy_run.config, corpus=corpus)
     found = chunk_corpus.run(config, Workdir(epath.Path(tmp_path)))
-    assert found.counts == {"documents": 5, "chunks": 5, "words": 35}
+    assert (found.counts["documents"], found.counts["chunks"]) == (5, 5)
+    assert found.counts["words"] == 35
 
 
 def test_manifests_chain_their_inputs(toy_run):

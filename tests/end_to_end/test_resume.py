@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from radit_jax import artifacts
-from radit_jax.instruct.packing import RowBatches
+from radit_jax.instruct.batches import RowBatches
 from radit_jax.retrieval import embeddings
 from radit_jax.stages import embed_corpus, finetune_lm, score_chunks
 

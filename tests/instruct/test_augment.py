@@ -30,9 +30,8 @@ def tokenizer():
 
 
 def open_store(path, texts):
-    file = path / "chunks.array_record"
-    store.write_chunks(file, (Chunk(i, "d", text) for i, text in enumerate(texts)))
-    return store.ChunkStore(file)
+    store.write_chunks(path, (Chunk(i, "d", text) for i, text in enumerate(texts)))
+    return store.ChunkStore(path)
 
 
 def words(first, num):

@@ -4,24 +4,17 @@ import collections
 import dataclasses
 
 import pytest
-import tokenizers
 
 from radit_jax.text import templates
 from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.types import Instruction
 
 BOS, EOS = 256, 257
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    """One id a byte, so that lengths can be counted by eye."""
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: i for i, letter in enumerate(alphabet)}
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = tokenizers.decoders.ByteLevel()
-    backend.add_special_tokens(["<s>", "</s>"])
-    return LMTokenizer(backend, BOS, EOS)
+@pytest.fixture
+def tokenizer(byte_tokenizer):
+    return byte_tokenizer
 
 
 def prompt_of(tokenizer, **kwargs):
@@ -148,3 +141,89 @@ def test_a_model_without_bos(tokenizer):
     tokenizer = LMTokenizer(tokenizer._backend, None, EOS)
     ids, _ = templates.fit(prompt_of(tokenizer), 1000)
     assert ids[0] == tokenizer.encode("B")[0]
+
+
+STORY = Instruction(
+    "d1",
+    "why?",
+    ("Z",),
+    category="reading_comprehension",
+    context="abcdef",
+    history=("one?", "A1", "two?", "A2"),
+)
+TALK = dataclasses.replace(STORY, category="dialogue", context="")
+
+
+def encoded(tokenizer, instruction, **kwargs):
+    return templates.encode_instruction(
+        tokenizer, "d1", instruction, answer="Z", **kwargs
+    )
+
+
+# bos 1 + Background 20 + two turns of 14 + question 10 + answer 3 = 62 tokens.
+@pytest.mark.parametrize(
+    ("max_tokens", "text", "cut"),
+    [
+        (62, "Background: abcdef\n\nQ: one?\nA: A1\nQ: two?\nA: A2\n", (False, 0)),
+        (60, "Background: abcd\n\nQ: one?\nA: A1\nQ: two?\nA: A2\n", (True, 0)),
+        (42, "Q: one?\nA: A1\nQ: two?\nA: A2\n", (True, 0)),
+        (41, "Background:\n\nQ: two?\nA: A2\n", (True, 2)),
+        (28, "Q: two?\nA: A2\n", (True, 2)),
+        (27, "Background:\n\n", (True, 4)),
+        (14, "", (True, 4)),
+    ],
+)
+def test_the_background_goes_first_then_the_oldest_turns(
+    tokenizer, max_tokens, text, cut
+):
+    prompt, lost = templates.shorten(encoded(tokenizer, STORY), max_tokens, 3)
+    assert tokenizer.decode(prompt.ids) == f"{text}Q: why?\nA: Z"
+    assert len(prompt.ids) <= max_tokens
+    assert (lost.background, lost.num_turns) == cut
+
+
+def test_a_shortened_dialogue_begins_with_its_question(tokenizer):
+    prompt = encoded(tokenizer, TALK)
+    whole = "Q: one? A: A1 Q: two? A: A2 Q: why? A: Z"
+    assert tokenizer.decode(templates.fit(prompt, 99)[0]) == whole
+    shorter, cut = templates.shorten(prompt, 30, 3)
+    assert tokenizer.decode(shorter.ids) == "Q: two? A: A2 Q: why? A: Z"
+    assert cut == templates.Cut(False, 2)
+
+
+def test_a_dialogue_has_its_own_markers(tokenizer):
+    markers = templates.Markers("Question: ", "\n", "Answer:")
+    ids, _ = templates.fit(encoded(tokenizer, TALK, markers=markers), 99)
+    assert tokenizer.decode(ids) == "Q: one? A: A1 Q: two? A: A2 Q: why? A: Z"
+
+
+def test_a_chunk_is_read_the_same_whatever_follows(tokenizer):
+    one = encoded(tokenizer, TALK, passage="abc")
+    other = encoded(tokenizer, dataclasses.replace(TALK, history=()), passage="abc")
+    assert one.background_ids == other.background_ids
+    assert (
+        one.turn_ids[:1]
+        == encoded(
+            tokenizer, dataclasses.replace(TALK, history=("one?", "A1"))
+        ).turn_ids
+    )
+
+
+def test_open_qa_is_encoded_as_ever(tokenizer):
+    question = Instruction("q1", "why?", ("Z",), guidance="x", rationale="y")
+    found = templates.encode_instruction(
+        tokenizer, "q1", question, passage="abcdef", answer=templates.target(question)
+    )
+    assert found == prompt_of(tokenizer)
+
+
+def test_an_unknown_category_is_refused(tokenizer):
+    poem = dataclasses.replace(STORY, category="poem")
+    with pytest.raises(templates.PromptError, match="category 'poem', which has no te"):
+        encoded(tokenizer, poem)
+
+
+def test_a_history_that_ends_with_a_question_is_refused(tokenizer):
+    odd = dataclasses.replace(STORY, history=("one?",))
+    with pytest.raises(templates.PromptError, match="has 1 earlier turns, the last of"):
+        encoded(tokenizer, odd)

@@ -71,3 +71,16 @@ def test_batches_are_split_over_data_and_fsdp_and_replicated_over_tensor():
     assert placed["rows"].sharding.shard_shape((8, 3)) == (2, 3)
     assert placed["six"].sharding.is_fully_replicated
     np.testing.assert_array_equal(placed["six"], rows[:6])
+
+
+def test_a_process_holds_the_rows_of_its_devices():
+    mesh = mesh_lib.make_mesh(fsdp=2, tensor=2)
+    first, second = np.split(mesh.devices.reshape(-1), 2)
+    assert mesh_lib.local_rows(mesh, 8, set(first)).tolist() == [0, 1, 2, 3]
+    assert mesh_lib.local_rows(mesh, 8, set(second)).tolist() == [4, 5, 6, 7]
+    assert mesh_lib.local_rows(mesh, 8).tolist() == list(range(8))
+    # A batch that does not divide is whole on every process.
+    assert mesh_lib.local_rows(mesh, 6, set(second)).tolist() == list(range(6))
+    # Processes that split only `tensor` hold the same rows.
+    mesh = mesh_lib.make_mesh(tensor=8)
+    assert mesh_lib.local_rows(mesh, 4, set(mesh.devices.reshape(-1)[4:])).size == 4

@@ -32,6 +32,8 @@ class Linear(nnx.Module):
 class Batches:
     """Batch i is a function of i; rows carry unequal weights."""
 
+    num_rows = BATCH_ROWS
+
     def __init__(self, inputs=16, fail_at=None, nan_at=None, last=None):
         self.position, self.inputs, self.last = 0, inputs, last
         self.fail_at, self.nan_at = fail_at, nan_at
