@@ -26,9 +26,18 @@ class Workdir:
         """Stage 3: the search index over the embeddings."""
         return self.path / "index"
 
+    @property
+    def bm25(self) -> epath.Path:
+        """Stage 3: the search index over the chunks' words."""
+        return self.path / "bm25"
+
     def retrieved(self, query_tower: str) -> epath.Path:
         """Stage 4: the chunks that a query tower finds for each question."""
         return self.path / "retrieved" / query_tower
+
+    def retrieval_quality(self, name: str) -> epath.Path:
+        """Measures of a query tower's retrievers, or of a set in BEIR's layout."""
+        return self.path / "retrieval_quality" / name
 
     def examples(self, kind: str) -> epath.Path:
         """Stage 5: packed rows, with ("ra_it") or without ("it") Background."""

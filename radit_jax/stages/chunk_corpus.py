@@ -1,50 +1,37 @@
 """Stage 1: documents → chunk store."""
 
-import itertools
+import dataclasses
+import hashlib
+import json
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
-from radit_jax.config import Config, CorpusConfig
-from radit_jax.corpus import documents, store
-from radit_jax.stages import inputs
-from radit_jax.text import chunking
+from radit_jax.config import Config
+from radit_jax.corpus import pipeline
 from radit_jax.workdir import Workdir
+
+# On these what is written doesn't depend, or only by a hash of what the path holds.
+_LEFT_OUT = ("runner", "runner_options", "max_bad_share", "benchmarks")
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     """Splits every document into chunks, numbered in reading order.
 
     Raises:
-      documents.CorpusError: with the problems found in the documents.
+      CorpusError: with the problems found in the documents.
     """
-    corpus = config.corpus
+    benchmarks = config.corpus.benchmarks or config.instructions.dev
+    corpus = dataclasses.replace(config.corpus, benchmarks=benchmarks)
+    section = config.section("corpus")["corpus"]
+    settings = {key: section[key] for key in section if key not in _LEFT_OUT}
+    inputs = {"documents": fingerprint.hash_files(corpus.documents)}
+    if corpus.decontaminate:
+        inputs["benchmarks"] = fingerprint.hash_files(benchmarks)
     with artifacts.writing(
-        workdir.chunks,
-        "chunk_corpus",
-        config.section("corpus"),
-        {"documents": fingerprint.hash_files(corpus.documents)},
-        overwrite,
+        workdir.chunks, "chunk_corpus", {"corpus": settings}, inputs, overwrite
     ) as draft:
         if draft is not None and artifacts.is_main_process():
-            chunks = _chunks(corpus, draft.counts)
-            with draft.file(inputs.CHUNKS_FILE) as path:
-                store.write_chunks(path, chunks)
+            made_of = json.dumps([settings, inputs], sort_keys=True)
+            identity = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+            draft.counts |= pipeline.write_store(corpus, draft.path, identity)
     return artifacts.load(workdir.chunks, "chunk_corpus")
-
-
-def _chunks(corpus: CorpusConfig, counts: dict):
-    counts |= {"documents": 0, "chunks": 0, "words": 0}
-    found = documents.read_documents(
-        corpus.documents,
-        id_field=corpus.id_field,
-        title_field=corpus.title_field,
-        text_field=corpus.text_field,
-    )
-    for document in itertools.islice(found, corpus.max_documents or None):
-        counts["documents"] += 1
-        chunks = chunking.chunk_document(
-            document, corpus.max_chunk_words, counts["chunks"]
-        )
-        counts["chunks"] += len(chunks)
-        counts["words"] += sum(len(chunk.text.split()) for chunk in chunks)
-        yield from chunks

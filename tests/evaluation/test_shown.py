@@ -11,11 +11,10 @@ from radit_jax.types import Chunk
 
 @pytest.fixture
 def chunks(tmp_path):
-    path = tmp_path / "chunks.array_record"
     store.write_chunks(
-        path, [Chunk(i, f"d{i}", f"Text {i}.", "Title") for i in range(3)]
+        tmp_path, [Chunk(i, f"d{i}", f"Text {i}.", "Title") for i in range(3)]
     )
-    return store.ChunkStore(path)
+    return store.ChunkStore(tmp_path)
 
 
 def record(chunk_ids, log_p_r, answers, gold):
