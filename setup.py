@@ -35,7 +35,7 @@ DATA = [
 # Chunking a corpus of a hundred million passages on many workers.
 BEAM = ["apache-beam>=2.77"]
 # BM25, and the retrieval metrics.
-RETRIEVAL = ["bm25s>=0.3.16", "ir-measures>=0.4.3"]
+RETRIEVAL = ["bm25s>=0.3.16", "ir-measures>=0.4.3", "PyStemmer>=3"]
 
 EXTRAS = {
     # torch is the reference of the parity tests, and of nothing else.

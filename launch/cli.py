@@ -33,6 +33,13 @@ DISTRIBUTED = flags.DEFINE_bool(
 
 def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
     """Makes a stage's `run` the program: parse, validate, log, run."""
+    run_main(stage_main(run))
+
+
+def stage_main(
+    run: Callable[[Config, Workdir, bool], object],
+) -> Callable[[Sequence[str]], None]:
+    """What `run_stage` runs, for a launcher that has more to do than its stage."""
 
     def main(argv: Sequence[str]) -> None:
         refuse_arguments(argv)
@@ -42,17 +49,17 @@ def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
         run(config, workdir, OVERWRITE.value)
         remember(config, workdir)
 
-    run_main(main)
+    return main
 
 
-def prepare() -> tuple[Config, Workdir]:
-    """The checked config and the workdir."""
+def prepare(*sections: str) -> tuple[Config, Workdir]:
+    """The checked config, or these sections of it checked, and the workdir."""
     if not CONFIG.value or not WORKDIR.value:
         raise app.UsageError("give --config=configs/….py and --workdir=FOLDER.")
     if DISTRIBUTED.value:
         jax.distributed.initialize()
     config, path = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
-    config.validate()
+    config.validate(*sections)
     logging.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind)
     return config, Workdir(path)
 

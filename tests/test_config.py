@@ -36,7 +36,10 @@ def test_all_problems_are_told_together(config):
     with pytest.raises(ConfigError, match="3 problem") as caught:
         config.validate()
     message = str(caught.value)
-    assert "--config.encoder.pooling is 'max'; choose one of ('cls', 'mean')" in message
+    assert (
+        "--config.encoder.pooling is 'max'; choose one of ('', 'cls', 'mean')"
+        in message
+    )
     assert "--config.lm_training.peak_learning_rate is -1.0" in message
     assert "--config.lm.path=/nowhere does not exist" in message
 

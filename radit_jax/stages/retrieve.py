@@ -1,17 +1,21 @@
 """Stage 4: questions, query tower, index → the top chunks of each question."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
-from radit_jax.config import Config, ConfigError
+from radit_jax.config import Config
 from radit_jax.corpus import questions
-from radit_jax.instruct import augment
+from radit_jax.instruct import augment, splits
 from radit_jax.models import pretrained
 from radit_jax.progress import Progress
+from radit_jax.retrieval import trec
+from radit_jax.retrieval.retriever import Retriever
 from radit_jax.stages import inputs
 from radit_jax.types import Instruction, Retrieved
 from radit_jax.workdir import Workdir
@@ -20,25 +24,27 @@ from radit_jax.workdir import Workdir
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     """Retrieves `config.retrieve.num_chunks` chunks for every question.
 
-    Writes `{split}.jsonl` with one `Retrieved` a line. The splits: `train` and
+    Writes `{split}.jsonl` with one `Retrieved` a line, and for tools in trec_eval's
+    manner `{split}.run` and `{split}.qrels` of their documents. The splits: `train` and
     `validation` are parts of the train questions, `dev` is apart, and `corpus` are
     chunks of the corpus cut into a question and an answer (paper §4), whose source
     chunk is left out of its own candidates.
     """
     name = config.retrieve.query_tower
     config = _with_splits(config)
-    built = artifacts.load(workdir.index, "build_index")
+    indexes = inputs.index_hashes(config, workdir)
     with artifacts.writing(
         workdir.retrieved(name),
         "retrieve",
         config.section("retrieve", "instructions")
-        | {"encoder": inputs.query_settings(config)},
+        | {"encoder": inputs.query_settings(config)}
+        | {"max_task_examples": config.examples.max_task_examples},
         {
-            "index": built.sha256,
             "query_tower": inputs.query_tower_hash(config, workdir, name),
-            "train": fingerprint.hash_files(config.instructions.train),
             "dev": fingerprint.hash_files(config.instructions.dev),
         }
+        | indexes
+        | splits.fingerprints(config.instructions)
         | _tokenizer_input(config),
         overwrite,
     ) as draft:
@@ -50,10 +56,10 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
 def _with_splits(config: Config) -> Config:
     """Fills in the splits that the query tower's artifact holds by default."""
     settings = config.retrieve
-    splits = settings.splits or (
+    wanted = settings.splits or (
         ("dev",) if settings.query_tower == "tuned" else inputs.SPLITS
     )
-    settings = dataclasses.replace(settings, splits=splits)
+    settings = dataclasses.replace(settings, splits=wanted)
     return dataclasses.replace(config, retrieve=settings)
 
 
@@ -65,64 +71,79 @@ def _tokenizer_input(config: Config) -> dict[str, str]:
 
 
 def _retrieve(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:
-    splits = read_splits(config, workdir)
+    read = read_splits(config, workdir)
     retriever = inputs.retriever(config, workdir, config.retrieve.query_tower)
-    total = sum(len(instructions) for instructions in splits.values())
+    total = sum(len(instructions) for instructions in read.values())
     progress = Progress(total, "questions", "retrieve")
-    size = config.retrieve.batch_size
-    for split, instructions in splits.items():
-        records = []
-        for begin in range(0, len(instructions), size):
-            batch = instructions[begin : begin + size]
-            ids, scores = retriever.retrieve(
-                [instruction.question for instruction in batch],
-                config.retrieve.num_chunks,
-                [instruction.source_chunk for instruction in batch],
-            )
-            for instruction, row, values in zip(batch, ids, scores, strict=True):
-                found = Retrieved(
-                    instruction, tuple(row.tolist()), tuple(values.tolist())
-                )
-                records.append(found.to_record())
-            progress.update(len(batch))
-        draft.write_lines(f"{split}.jsonl", records)
-        draft.counts[split] = len(records)
+    store = inputs.chunk_store(workdir)
+    for split, instructions in read.items():
+        found = []
+        for item in _find(config, retriever, instructions):
+            found.append(item)
+            progress.update()
+        draft.write_lines(f"{split}.jsonl", [item.to_record() for item in found])
+        _write_trec_files(config, draft, split, found, store)
+        draft.counts[split] = len(found)
+
+
+def _write_trec_files(config, draft, split, found: list[Retrieved], store) -> None:
+    if not artifacts.is_main_process():
+        return
+    tag = f"{config.retrieve.kind}-{config.retrieve.query_tower}"
+    with draft.file(f"{split}.run") as path:
+        trec.write_run(path, trec.document_rankings(found, store), tag)
+    with draft.file(f"{split}.qrels") as path:
+        asked = (item.instruction for item in found)
+        trec.write_qrels(path, ((one.id, one.positives) for one in asked))
+
+
+def _find(
+    config: Config, retriever: Retriever, batch: list[Instruction]
+) -> Iterator[Retrieved]:
+    """The chunks of each question; none for those that only D_L reads (paper §2)."""
+    only_reads = [
+        one.category in ("reading_comprehension", "summarization")
+        and one.task not in config.instructions.retriever_tasks
+        for one in batch
+    ]
+    asked = [one for one, only in zip(batch, only_reads, strict=True) if not only]
+    found = iter(())
+    if asked:
+        batches = retriever.retrieve_batches(
+            [one.query for one in asked],
+            config.retrieve.num_chunks,
+            [one.source_chunk for one in asked],
+            config.retrieve.batch_size,
+        )
+        found = itertools.chain.from_iterable(
+            zip(*pair, strict=True) for pair in batches
+        )
+    for one, only in zip(batch, only_reads, strict=True):
+        row, values = ((), ()) if only else (part.tolist() for part in next(found))
+        yield Retrieved(one, tuple(row), tuple(values))
 
 
 def read_splits(config: Config, workdir: Workdir) -> dict[str, list[Instruction]]:
     """The wanted splits, each in a fixed order."""
     settings, wanted = config.instructions, config.retrieve.splits
-    train = questions.read_questions(settings.train)
-    train = questions.subset(train, settings.max_train, settings.seed)
-    train, validation = questions.split_validation(
-        train, settings.validation_fraction, settings.seed
-    )
+    train, validation = splits.read_own(settings)
     dev = questions.read_questions(settings.dev)
-    _check_apart(train + validation, dev)
+    splits.check_apart(train + validation, dev)
+    for name in splits.task_names(settings):
+        found = splits.read_task(name, settings, config.examples.max_task_examples)
+        train += splits.leave_out(found[0], dev, name)
+        validation += splits.leave_out(found[1], dev, name)
     generator = np.random.default_rng(settings.seed)
     # Shuffled, so that the first so many are a sample: see scoring.max_questions.
-    splits = {
+    read = {
         "train": [train[i] for i in generator.permutation(len(train))],
         "validation": validation,
         "dev": questions.subset(dev, settings.max_dev, settings.seed),
     }
     if "corpus" in wanted and settings.corpus_queries:
-        splits["corpus"] = _corpus_queries(config, workdir)
-    logging.info(
-        "Questions: %s.", {split: len(items) for split, items in splits.items()}
-    )
-    return {split: splits[split] for split in wanted if split in splits}
-
-
-def _check_apart(train: list[Instruction], dev: list[Instruction]) -> None:
-    known = {one.question.strip().lower() for one in train}
-    shared = [one for one in dev if one.question.strip().lower() in known]
-    if shared:
-        raise ConfigError(
-            f"{len(shared)} of {len(dev)} dev questions are train questions too, the "
-            f"first is {shared[0].id!r}: {shared[0].question!r}. Remove them from "
-            "--config.instructions.train: what was trained on can't be measured on."
-        )
+        read["corpus"] = _corpus_queries(config, workdir)
+    logging.info("Questions: %s.", {split: len(items) for split, items in read.items()})
+    return {split: read[split] for split in wanted if split in read}
 
 
 def _corpus_queries(config: Config, workdir: Workdir) -> list[Instruction]:

@@ -39,12 +39,12 @@ def test_unknown_field_names_the_nearest(world, tmp_path):
 def test_a_workdir_of_another_config_is_refused(world, tmp_path):
     run = ("chunk_corpus", f"--config=configs/toy.py:{world}", f"--workdir={tmp_path}")
     assert launch(*run)[0] == 0
-    code, said = launch(*run, "--config.corpus.max_chunk_words=4")
+    code, said = launch(*run, "--config.corpus.max_chunk_words=12")
     assert code == 1
-    assert "corpus.max_chunk_words was 200 and is now 4" in said
+    assert "corpus.max_chunk_words was 200 and is now 12" in said
     assert "--overwrite" in said
     assert "Traceback" not in said
-    assert launch(*run, "--config.corpus.max_chunk_words=4", "--overwrite")[0] == 0
+    assert launch(*run, "--config.corpus.max_chunk_words=12", "--overwrite")[0] == 0
 
 
 def test_missing_files_and_stages_are_named(world, tmp_path):

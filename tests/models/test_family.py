@@ -70,7 +70,7 @@ def test_mistral_without_a_word_on_its_window_has_transformers_default():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model_type": "roberta"}, r"'roberta'; supported here: \['bert'\]"),
+        ({"model_type": "roberta"}, r"'roberta'; supported here: \['bert', 'dpr'\]"),
         ({"hidden_act": "relu"}, "hidden_act='relu'"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"is_decoder": True}, "is_decoder=True"),

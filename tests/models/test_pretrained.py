@@ -95,6 +95,43 @@ def test_a_tower_longer_than_its_position_table_is_refused(tower_path):
         load_tower(tower_path, max_tokens=10)
 
 
+@pytest.fixture
+def sentence_path(tmp_path, tower_path):
+    """The same encoder, by mean and unit length, texts of at most 7 tokens."""
+    tower = load_tower(tower_path, max_tokens=7)
+    pretrained.save_tower(tower, tmp_path / "sentence")
+    return tmp_path / "sentence"
+
+
+def test_a_directory_that_knows_its_pooling_needs_no_config(sentence_path, tower_path):
+    tower = pretrained.load_tower(sentence_path)
+    assert (tower.pooling, tower.normalize, tower.max_tokens) == ("mean", True, 7)
+    assert load_tower(sentence_path, max_tokens=5).max_tokens == 5
+    assert load_tower(tower_path, max_tokens=0).max_tokens == 9  # its positions
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"pooling": "cls"}, {"normalize": False}, {"pooling": "cls", "normalize": False}],
+)
+def test_a_config_that_contradicts_the_directory(sentence_path, changes):
+    with pytest.raises(CheckpointError, match="says pooling='mean' and normalize=True"):
+        load_tower(sentence_path, **changes)
+
+
+def test_a_normalize_beside_a_pooling_left_to_the_directory(tmp_path, tower_path):
+    tower = load_tower(tower_path, pooling="cls", normalize=False)
+    pretrained.save_tower(tower, tmp_path / "raw")
+    assert not pretrained.load_tower(tmp_path / "raw").normalize
+    with pytest.raises(CheckpointError, match="the config says '' and True"):
+        pretrained.load_tower(tmp_path / "raw", normalize=True)
+
+
+def test_no_pooling_anywhere(tower_path):
+    with pytest.raises(CheckpointError, match="has no modules.json, so it does not"):
+        pretrained.load_tower(tower_path)
+
+
 def test_two_towers_may_not_share_an_encoder(tower_path):
     tower = load_tower(tower_path)
     with pytest.raises(ValueError, match="both towers hold the same Encoder"):

@@ -1,5 +1,7 @@
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from radit_jax.retrieval import embeddings
 from radit_jax.retrieval.embeddings import Embeddings, EmbeddingsError
@@ -9,7 +11,7 @@ def _matrix(num_rows=11, width=3, dtype=np.float32):
     return np.arange(num_rows * width, dtype=dtype).reshape(num_rows, width)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 def test_reads_back_what_was_written(to_disk, dtype):
     matrix = _matrix(dtype=dtype)
     stored = to_disk(matrix)
@@ -34,11 +36,14 @@ def test_rows_are_read_from_disk_only_when_asked_for(to_disk):
     assert all(isinstance(shard, np.memmap) for shard in stored._shards)
 
 
-def test_safetensors_opens_the_files(to_disk, tmp_path):
-    safetensors = pytest.importorskip("safetensors.numpy")
-    to_disk(_matrix(), num_shards=1)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_safetensors_opens_the_files(to_disk, tmp_path, dtype):
+    matrix = _matrix(dtype=dtype)
+    to_disk(matrix, num_shards=1)
     file = tmp_path / "embeddings" / "embeddings-00000-of-00001.safetensors"
-    np.testing.assert_array_equal(safetensors.load_file(file)["embeddings"], _matrix())
+    read = safetensors.load_file(file)["embeddings"]
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, matrix)
     assert [path.name for path in file.parent.iterdir()] == [file.name]  # no .tmp
 
 
@@ -94,3 +99,14 @@ def test_rows_that_are_not_finite(to_disk):
         EmbeddingsError, match="2 of 11 embeddings are not finite, the first is chunk 5"
     ):
         to_disk(matrix).check_finite()
+
+
+def test_the_first_bad_row_is_named_by_its_chunk():
+    matrix = _matrix(6)
+    matrix[4, 2] = np.nan
+    matrix[5] = -np.inf
+    with pytest.raises(
+        EmbeddingsError, match="2 of 6 embeddings are not finite, .* is chunk 104;"
+    ):
+        embeddings.check_finite([matrix[:3], matrix[3:]], 100)
+    embeddings.check_finite([matrix[:3]], 100)

@@ -1,60 +1,101 @@
 import numpy as np
 import pytest
 
-from radit_jax.retrieval import scann_index
-from radit_jax.retrieval.exact_index import ExactIndex
-from radit_jax.retrieval.recall import RecallError, measure_recall, reach_recall
+from radit_jax.retrieval import recall
+from radit_jax.retrieval.recall import RecallError
 
 from .conftest import ranking_of
 
 
-def _recall_by_ids(found, matrix, queries, k):
-    """The share of the true k best ids, with loops."""
-    best = ranking_of(matrix, queries, k)[0]
-    return np.mean([len(set(x) & set(y)) / k for x, y in zip(found, best, strict=True)])
+def test_share_found_by_hand():
+    """Of the three best, the first query has two, the second all (one is equal)."""
+    found = np.array([[9, 7, 2], [5, 4, 4]], np.float32)
+    assert recall.share_found(found, np.array([6, 4], np.float32)) == 5 / 6
 
 
-def test_measured_recall_is_the_share_of_the_best_ids(to_disk, clustered):
-    stored = to_disk(clustered)
-    index = scann_index.build(stored)
-    index.parameters |= {"leaves_to_search": 1, "reorder": 30}
-    queries = clustered[::50] + np.float32(0.3)
-    recall = measure_recall(index, ExactIndex(stored), queries, 10)
-    expected = _recall_by_ids(index.search(queries, 10)[0], clustered, queries, 10)
-    np.testing.assert_allclose(recall, expected)
-    assert 0.05 < recall < 0.99
+def test_least_scores_are_the_kth_of_argsort(to_disk, clustered, monkeypatch):
+    monkeypatch.setattr(recall, "_RESIDENT_ROWS", 700)  # three times, and 300 rows
+    queries = clustered[:6] + np.float32(0.3)
+    least = recall.least_scores(to_disk(clustered), range(100, 1900), queries, 10)
+    expected = ranking_of(clustered[100:1900], queries, 10)[1][:, -1]
+    np.testing.assert_array_equal(least, expected)
 
 
-def test_any_of_equal_texts_counts_as_found(to_disk):
-    """80 subjects, 25 equal chunks each: the ten best are any ten of 25."""
-    rng = np.random.default_rng(0)
-    matrix = np.repeat(rng.normal(size=(80, 16)), 25, axis=0).astype(np.float32)
-    matrix = matrix[rng.permutation(2000)]
-    stored = to_disk(matrix)
-    index = scann_index.build(stored)
-    index.parameters |= {"leaves_to_search": 45, "reorder": 200}
-    recall = measure_recall(index, ExactIndex(stored), matrix[:40], 10)
-    assert recall == 1
+def test_sampled_queries_are_rows_with_noise(to_disk, clustered):
+    rows = clustered / np.linalg.norm(clustered, axis=1, keepdims=True)
+    stored = to_disk(3 * rows)
+    queries = recall.sample_queries(stored, range(40, 60), 500, 1.0, seed=1)
+    assert queries.shape == (500, 32)
+    cosines = queries @ rows.T / np.linalg.norm(queries, axis=1, keepdims=True)
+    assert set(range(40, 60)) <= set(cosines.argmax(axis=1).tolist())
+    assert 0.65 < np.median(cosines[:, 40:60].max(axis=1)) < 0.8
+    again = recall.sample_queries(stored, range(40, 60), 500, 1.0, seed=1)
+    np.testing.assert_array_equal(queries, again)
+    bare = recall.sample_queries(stored, range(40, 60), 9, 0.0, seed=1)
+    np.testing.assert_allclose(np.linalg.norm(bare, axis=1), 3, rtol=1e-6)
 
 
-def test_reach_recall_searches_more_until_the_target(to_disk, clustered):
-    stored = to_disk(clustered)
-    index, exact = scann_index.build(stored), ExactIndex(stored)
-    index.parameters |= {"leaves_to_search": 1, "reorder": 30}
-    queries = clustered[::20] + np.float32(0.3)
-    before = measure_recall(index, exact, queries, 10)
-    recall = reach_recall(index, exact, queries, 10, 0.97)
-    assert before < 0.97 <= recall
-    assert recall == measure_recall(index, exact, queries, 10)
-    assert index.parameters["leaves_to_search"] > 1
+class Pretended:
+    """Finds a share of 1 - (1 - leaves / 64)², or less with few candidates."""
+
+    def __init__(self, num_queries=1000, k=10):
+        self.least = np.zeros(num_queries, np.float32)
+        self.shape, self.calls = (num_queries, k), []
+
+    def __call__(self, leaves, reorder):
+        self.calls.append((leaves, reorder))
+        share = min(1 - (1 - leaves / 64) ** 2, 1 - 2 / reorder)
+        drawn = np.random.default_rng(0).random(self.shape)
+        return np.where(drawn < share, 1, -1).astype(np.float32)
 
 
-def test_recall_that_cannot_be_reached(to_disk, clustered):
-    stored = to_disk(clustered[:200])
-    index = scann_index.build(stored)
+def test_tune_finds_the_fewest_leaves_that_reach_the_target():
+    """0.9 takes 43.8 of 64 leaves: the next rung is 50, the one before it 42."""
+    search = Pretended()
+    point, curve = recall.tune(search, search.least, 64, 10_000, 10, 0.9)
+    assert point.leaves_to_search == 50
+    assert point.recall == pytest.approx(0.952, abs=0.01)
+    assert len(search.calls) == len(set(search.calls)) == len(curve)
+    assert [p.recall for p in curve] == sorted(p.recall for p in curve)
+
+
+def test_tune_reorders_more_where_leaves_do_not_help():
+    """26 candidates give at most 0.923, 52 give 0.961, 104 give 0.98."""
+    search = Pretended()
+    point, _ = recall.tune(search, search.least, 64, 10_000, 10, 0.975)
+    assert point.reorder >= 104
+    assert point.recall >= 0.975
+
+
+def test_the_reported_recall_is_of_the_queries_held_out():
+    """Every other query finds less: what they find is reported, and decides."""
+
+    def search(leaves, reorder):
+        found = np.ones((100, 10), np.float32)
+        found[1::2, : 10 - min(leaves, 10)] = -1
+        return found
+
+    point, curve = recall.tune(search, np.zeros(100, np.float32), 64, 100, 10, 0.75)
+    assert (point.leaves_to_search, point.recall) == (8, 0.8)
+    assert {p.recall for p in curve} == {1.0}
+
+
+def test_recall_that_cannot_be_reached():
+    search = Pretended()
     with pytest.raises(
         RecallError,
-        match=r"finds 1.0000 of the 10 best chunks with all 14 leaves and 200 "
+        match=r"finds 1.0000 of the 10 best chunks with 64 leaves searched and 100 "
         r"candidates .* the target is 1.01. Lower --config.index.target_recall",
     ):
-        reach_recall(index, ExactIndex(stored), clustered[:9], 10, 1.01)
+        recall.tune(Whole(search), search.least, 64, 100, 10, 1.01)
+
+
+class Whole:
+    """Finds all with all leaves."""
+
+    def __init__(self, search):
+        self.search = search
+
+    def __call__(self, leaves, reorder):
+        found = self.search(leaves, reorder)
+        return np.ones_like(found) if leaves == 64 else found

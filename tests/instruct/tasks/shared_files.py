@@ -100,12 +100,12 @@ def _webquestions(name, question):
 
 
 def wiki_qa():
-    """The copy numbers its rows; the publisher, its questions."""
-    header, *lines = _unpacked("wikiqa/WikiQA-train.tsv.gz").decode().split("\n")
+    """The copy numbers its rows and quotes; the publisher, its questions, and not."""
+    lines = _unpacked("wikiqa/WikiQA-train.tsv.gz").decode().split("\n")
+    header, *copied = csv.reader(filter(None, lines), delimiter="\t")
     numbers = {}
-    rows = [header]
-    for line in filter(None, lines):
-        _, question, *rest = line.split("\t")
+    rows = ["\t".join(header)]
+    for _, question, *rest in copied:
         number = numbers.setdefault(question, f"Q{len(numbers)}")
         rows.append("\t".join((number, question, *rest)))
     return {

@@ -28,7 +28,7 @@ COUNTS = {
     ("math_qa", "train"): (1, 1, 0),
     ("math_qa", "validation"): (1, 1, 0),
     ("web_questions", "train"): (3778, 3777, 1),
-    ("wiki_qa", "train"): (2118, 872, 1246),
+    ("wiki_qa", "train"): (2117, 872, 1245),
     ("wiki_qa", "validation"): (1, 0, 1),
     ("yahoo_answers_qa", "train"): (4, 4, 0),
     ("freebase_qa", "train"): (5, 5, 0),
