@@ -195,3 +195,11 @@ def test_a_dump_needs_the_parser(tmp_path, monkeypatch):
     monkeypatch.delattr(radit_jax.corpus, "wikitext", raising=False)
     with pytest.raises(CorpusError, match=r"pip install 'radit_jax\[data\]'"):
         formats.parts(tmp_path)
+
+
+def test_collecting_stops_at_twenty_problems(tmp_path):
+    for number in range(50):
+        (tmp_path / f"{number}.pdf").write_text("")
+    with pytest.raises(CorpusError, match="the first 20 problem") as caught:
+        formats.parts(tmp_path)
+    assert str(caught.value).count("\n") == 20

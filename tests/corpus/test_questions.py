@@ -6,7 +6,7 @@ import json
 import pytest
 
 from radit_jax.corpus import questions
-from radit_jax.corpus.documents import CorpusError
+from radit_jax.corpus.json_lines import CorpusError
 from radit_jax.types import Instruction
 
 
