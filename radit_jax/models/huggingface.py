@@ -21,6 +21,11 @@ _IGNORED_OF_ENCODERS = (
     "pooler.*",  # the towers pool by themselves
     "cls.*",  # BERT's pre-training heads
 )
+_ENCODER_PREFIXES = (
+    "bert.",
+    "question_encoder.bert_model.",  # of DPR, as is the next
+    "ctx_encoder.bert_model.",
+)
 
 
 def load_decoder(
@@ -65,7 +70,7 @@ def load_encoder(
     remat: bool = False,
     place: Place = weights.on_default_device,
 ) -> Encoder:
-    """Reads a BERT model, with or without the "bert." prefix; see `load_decoder`.
+    """Reads a BERT or DPR model, whatever its names' prefix; see `load_decoder`.
 
     Raises:
       CheckpointError: for everything that does not fit, together.
@@ -87,8 +92,9 @@ def load_encoder(
 
 
 def _modern_name(name: str) -> str:
-    """Names as transformers writes them now: Google's BERT has gamma and beta."""
-    name = name.removeprefix("bert.")
+    """Names as transformers writes BertModel's now: Google's has gamma and beta."""
+    for prefix in _ENCODER_PREFIXES:
+        name = name.removeprefix(prefix)
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
     return name.replace("LayerNorm.beta", "LayerNorm.bias")
 

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 
 
 def top_k(
-    scores: Float[Array, "b n"], k: int
+    scores: Float[Array, "b n"], k: int, recall_target: float = 1.0
 ) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
     """The k highest scores of each row and their columns, best first.
 
@@ -15,12 +15,19 @@ def top_k(
     Args:
       scores: float32, without NaN.
       k: at most `n`.
+      recall_target: under 1, `lax.approx_max_k` finds at least this share of the k
+        best on average: on a TPU without a sort, elsewhere no faster (Chern et al.,
+        arXiv 2206.14286).
 
     Returns:
       Scores, and ids as int32.
     """
     # -0.0 is equal to 0.0 but has other bits, which `lax.top_k` sorts by.
-    best, ids = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
+    scores = jnp.where(scores == 0, 0.0, scores)
+    if recall_target < 1:
+        best, ids = jax.lax.approx_max_k(scores, k, recall_target=recall_target)
+    else:
+        best, ids = jax.lax.top_k(scores, k)
     return best, ids
 
 

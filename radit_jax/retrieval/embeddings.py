@@ -7,15 +7,19 @@ One file holds one shard, `embeddings-00001-of-00005.safetensors`, with one tens
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import ml_dtypes
 import numpy as np
 from etils import epath
 from jaxtyping import Float, Int
-from safetensors import numpy as safetensors
 
 _TENSOR = "embeddings"
-_DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}
+_DTYPES = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
 _BLOCK_ROWS = 65_536  # rows that `check_finite` looks at together
 
 
@@ -36,7 +40,7 @@ def write_shard(path: epath.PathLike, rows: Float[np.ndarray, "n e"]) -> None:
 
     Args:
       path: the file; its folder exists.
-      rows: at least one, float32 or float16.
+      rows: at least one, float32, float16 or bfloat16.
 
     Raises:
       EmbeddingsError: no rows, or another dtype.
@@ -45,11 +49,23 @@ def write_shard(path: epath.PathLike, rows: Float[np.ndarray, "n e"]) -> None:
     if not rows.size or rows.dtype not in _DTYPES.values():
         raise EmbeddingsError(
             f"{path.name} would hold {rows.shape[0]} x {rows.shape[1]} numbers of "
-            f"{rows.dtype}; give at least one row of float32 or float16."
+            f"{rows.dtype}; give at least one row of float32, float16 or bfloat16."
         )
     aside = path.with_name(f"{path.name}.tmp")
-    aside.write_bytes(safetensors.save({_TENSOR: np.ascontiguousarray(rows)}))
+    with aside.open("wb") as file:
+        file.write(_header(rows))
+        file.write(np.ascontiguousarray(rows).view(np.uint8).data)
     aside.replace(path)
+
+
+def _header(rows: Float[np.ndarray, "n e"]) -> bytes:
+    """8 bytes header size and a JSON header; safetensors' own writer copies rows."""
+    name = next(name for name, dtype in _DTYPES.items() if dtype == rows.dtype)
+    offsets = [0, rows.nbytes]
+    tensor = {"dtype": name, "shape": [*rows.shape], "data_offsets": offsets}
+    text = json.dumps({_TENSOR: tensor}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the rows begin where float32 may
+    return len(text).to_bytes(8, "little") + text
 
 
 class Embeddings:
@@ -97,7 +113,7 @@ class Embeddings:
 
     @property
     def dtype(self) -> np.dtype:
-        """As stored: float32 or float16."""
+        """As stored: float32, float16 or bfloat16."""
         return self._shards[0].dtype
 
     def rows(self, ids: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m e"]:
@@ -138,20 +154,31 @@ class Embeddings:
         Raises:
           EmbeddingsError: with the count of rows that hold NaN or infinity.
         """
-        is_bad = np.concatenate(
-            [~np.isfinite(block).all(axis=1) for block in self.blocks(_BLOCK_ROWS)]
+        check_finite(self.blocks(_BLOCK_ROWS), 0)
+
+
+def check_finite(blocks: Iterable[Float[np.ndarray, "m e"]], first_chunk: int) -> None:
+    """Checks that every number is one.
+
+    Args:
+      blocks: rows, in order.
+      first_chunk: id of the first.
+
+    Raises:
+      EmbeddingsError: with the count of rows that hold NaN or infinity.
+    """
+    is_bad = np.concatenate([~np.isfinite(block).all(axis=1) for block in blocks])
+    if is_bad.any():
+        raise EmbeddingsError(
+            f"{is_bad.sum()} of {len(is_bad)} embeddings are not finite, the first is "
+            f"chunk {first_chunk + is_bad.argmax()}; check the passage tower, or embed "
+            "with --config.encoder.compute_dtype=float32 and "
+            "--config.embed.dtype=float32."
         )
-        if is_bad.any():
-            raise EmbeddingsError(
-                f"{is_bad.sum()} of {self.num_rows} embeddings are not finite, the "
-                f"first is chunk {is_bad.argmax()}; check the passage tower, or embed "
-                "with --config.encoder.compute_dtype=float32 and "
-                "--config.embed.dtype=float32."
-            )
 
 
 def _open(path: epath.Path) -> np.ndarray:
-    """One shard: 8 bytes header size, a JSON header, then the tensor's bytes."""
+    """One shard: `_header`, then the rows' bytes."""
     num_bytes = path.stat().length
     with path.open("rb") as file:
         header_bytes = 8 + int.from_bytes(file.read(8), "little")

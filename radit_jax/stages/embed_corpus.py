@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
@@ -32,25 +33,39 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
 
 def _embed(config: Config, store: ChunkStore, draft: artifacts.Draft) -> None:
     size = config.embed.shard_size
-    num_shards = -(-len(store) // size)
-    names = embeddings.shard_names(num_shards)
-    mine = range(jax.process_index(), num_shards, jax.process_count())
+    shards = [
+        range(start, min(start + size, len(store)))
+        for start in range(0, len(store), size)
+    ]
+    names = embeddings.shard_names(len(shards))
+    mine = range(jax.process_index(), len(shards), jax.process_count())
     todo = [shard for shard in mine if not draft.has(names[shard])]
     if todo:
-        embedder = Embedder(inputs.passage_tower(config))
-        rows = {shard: min(size, len(store) - shard * size) for shard in mine}
+        num_passages = sum(len(shards[shard]) for shard in mine)
+        num_left = sum(len(shards[shard]) for shard in todo)
         progress = Progress(
-            sum(rows.values()),
-            "passages",
-            "embed_corpus",
-            done=sum(rows[shard] for shard in mine if shard not in todo),
+            num_passages, "passages", "embed_corpus", done=num_passages - num_left
         )
-        for shard in todo:
-            ids = range(shard * size, shard * size + rows[shard])
-            passages = [chunk.passage for chunk in store.get_many(ids)]
-            matrix = embedder.embed(passages, config.embed.batch_size)
-            embeddings.write_shard(
-                draft.path / names[shard], matrix.astype(np.dtype(config.embed.dtype))
-            )
-            progress.update(rows[shard])
-    draft.counts |= {"chunks": len(store), "shards": num_shards}
+        matrices = Embedder(inputs.passage_tower(config)).embed_groups(
+            (_passages(store, shards[shard]) for shard in todo),
+            config.embed.batch_size,
+            progress.update,
+        )
+        for shard, matrix in zip(todo, matrices, strict=True):
+            rows = _stored(matrix, config.embed.dtype, shards[shard].start)
+            embeddings.write_shard(draft.path / names[shard], rows)
+    draft.counts |= {"chunks": len(store), "shards": len(shards)}
+
+
+def _passages(store: ChunkStore, ids: range) -> list[str]:
+    return [chunk.passage for chunk in store.get_many(ids)]
+
+
+def _stored(
+    matrix: Float[np.ndarray, "m e"], dtype: str, first_chunk: int
+) -> Float[np.ndarray, "m e"]:
+    """Embeddings as they are stored, once they are known to be numbers."""
+    with np.errstate(over="ignore"):  # infinities are reported with their chunks
+        rows = matrix.astype(np.dtype(dtype))
+    embeddings.check_finite([rows], first_chunk)
+    return rows

@@ -1,5 +1,7 @@
 """Stage 7: retrieved chunks, an LM → log p_LM(y_t | c ∘ x, y_<t), token by token."""
 
+import dataclasses
+
 import numpy as np
 from safetensors import numpy as safetensors
 
@@ -80,7 +82,7 @@ def _shards(config: Config, workdir: Workdir, split: str) -> list[list[Retrieved
     if split == "corpus" and not config.instructions.corpus_queries:
         return []
     found, size = (
-        inputs.read_retrieved(workdir, "base", split),
+        inputs.retriever_questions(config, workdir, split),
         config.scoring.shard_size,
     )
     found = found[: config.scoring.max_questions or None]
@@ -92,12 +94,14 @@ def _score_shard(config, part, store, tokenizer, scorer):
     prompts, outputs, num_truncated = [], [], 0
     for item in part:
         for chunk in store.get_many(item.chunk_ids[: config.scoring.num_chunks]):
-            prompt = templates.encode_prompt(
+            # The chunk stands where a gold context would: it is what is scored.
+            instruction = dataclasses.replace(item.instruction, context="")
+            prompt = templates.encode_instruction(
                 tokenizer,
-                item.instruction.id,
-                item.instruction.question,
+                instruction.id,
+                instruction,
                 passage=chunk.passage,
-                answer=item.instruction.answers[0],
+                answer=templates.target(instruction),
             )
             tokens, truncated = templates.fit(prompt, config.lm.max_tokens)
             num_prompt_tokens = len(tokens) - prompt.num_target_tokens
