@@ -54,7 +54,8 @@ def test_tune_finds_the_fewest_leaves_that_reach_the_target():
     search = Pretended()
     point, curve = recall.tune(search, search.least, 64, 10_000, 10, 0.9)
     assert point.leaves_to_search == 50
-    assert point.recall == pytest.approx(0.952, abs=0.01)
+    # Whichever number of candidates was faster: 26 give 0.923 and 52 give 0.952.
+    assert 0.9 <= point.recall < 0.97
     assert len(search.calls) == len(set(search.calls)) == len(curve)
     assert [p.recall for p in curve] == sorted(p.recall for p in curve)
 
@@ -78,6 +79,18 @@ def test_the_reported_recall_is_of_the_queries_held_out():
     point, curve = recall.tune(search, np.zeros(100, np.float32), 64, 100, 10, 0.75)
     assert (point.leaves_to_search, point.recall) == (8, 0.8)
     assert {p.recall for p in curve} == {1.0}
+
+
+def test_all_leaves_are_tried_before_giving_up():
+    """One leaf that comes short searches all, so that five seem to find no more."""
+
+    def search(leaves, reorder):
+        found = np.ones((100, 10), np.float32)
+        found[:, {1: 9, 64: 10}.get(leaves, 8) :] = -1
+        return found
+
+    point, _ = recall.tune(search, np.zeros(100, np.float32), 64, 100, 10, 0.95)
+    assert (point.leaves_to_search, point.recall) == (64, 1.0)
 
 
 def test_recall_that_cannot_be_reached():
