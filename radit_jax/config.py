@@ -173,8 +173,8 @@ class ScoringConfig:
     num_chunks: int = 10  # of the retrieved, best first
     splits: tuple[str, ...] = ("train", "corpus")
     max_questions: int = 0  # of each split; 0 scores all
-    batch_size: int = 16  # prompts
-    shard_size: int = 64  # questions a file: what a killed run repeats at most
+    batch_tokens: int = 2048  # that run together on a device
+    shard_size: int = 256  # questions a file: what a killed run repeats at most
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,23 +1,22 @@
 """Scorer: log-likelihood of given outputs, token by token (paper §1, `score_LM`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from radit_jax.inference.placement import PlacedDecoder, Tokens, right_pad, round_up
+from radit_jax.inference import prefix_rows, prefix_step
+from radit_jax.inference.placement import PlacedDecoder, Tokens
+from radit_jax.inference.prefix_rows import Text, Work
 from radit_jax.models.decoder import Decoder
-from radit_jax.ops import likelihood, masks
 from radit_jax.progress import Progress
-
-_ROW_MULTIPLE = 32  # tokens; every length of batch is a shape to compile
-_OUTPUT_MULTIPLE = 8  # tokens
 
 
 class Scorer:
-    """log p(output token | prompt, output tokens before it), in length-sorted batches.
+    """log p(output token | prompt, output tokens before it).
+
+    Prompts that begin alike may share what is computed for their beginning.
 
     Args:
       decoder: the language model.
@@ -26,13 +25,18 @@ class Scorer:
 
     def __init__(self, decoder: Decoder, mesh: Mesh | None = None):
         self._placed = PlacedDecoder(decoder, mesh)
-        self._forward = self._placed.compile(_log_likelihood)
+        self._step = self._placed.compile(prefix_step.log_likelihood)
+        self._num_blocks = 1
+        if mesh is not None:
+            self._num_blocks = mesh.shape["data"] * mesh.shape["fsdp"]
+        self.work = Work()  # of the last call of `score`
 
     def score(
         self,
         prompts: Sequence[Tokens],
         outputs: Sequence[Tokens],
-        batch_size: int,
+        batch_tokens: int,
+        num_shared: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> list[Float[np.ndarray, "_t"]]:
         """Scores every output after its prompt.
@@ -40,28 +44,37 @@ class Scorer:
         Args:
           prompts: token ids, at least one each (bos counts).
           outputs: token ids, at least one each; eos included where it shall count.
-          batch_size: rows that run together.
-          progress: is told of each scored row.
+          batch_tokens: that run together on a device; a longer text runs alone.
+          num_shared: leading tokens of each prompt, bos and Background: prompts in
+            which these are the same share them. None: nothing is shared.
+          progress: is told of each scored output.
 
         Returns:
           For each output, in the order given, a float32 log-likelihood (nats) a
-          token. It does not depend on which rows shared its batch.
+          token. It does not depend on what shared its prefix or its batch.
 
         Raises:
           ValueError: counts that differ, an empty prompt or output, or one too long.
         """
-        self._check(prompts, outputs)
-        results: list[np.ndarray] = [np.empty(0, np.float32)] * len(prompts)
-        waiting = None
-        for rows in _length_sorted(prompts, outputs, batch_size):
-            batch = _lay_out([(prompts[i], outputs[i]) for i in rows], batch_size)
-            dispatched = rows, self._forward(**self._placed.put(batch))[0]
+        num_shared = [0] * len(prompts) if num_shared is None else num_shared
+        self._check(prompts, outputs, num_shared)
+        texts = [
+            _split(i, *given)
+            for i, given in enumerate(zip(prompts, outputs, num_shared, strict=True))
+        ]
+        results: list[np.ndarray] = [np.empty(0, np.float32)] * len(texts)
+        self.work, waiting = Work(), None
+        rows = prefix_rows.rows(texts)
+        for batch in prefix_rows.batches(rows, batch_tokens, self._num_blocks):
+            layout = prefix_rows.lay_out(batch, batch_tokens, self._num_blocks)
+            scores, _ = self._step(**self._placed.put(layout.arrays))
+            self.work += layout.work
             # Fetching one batch behind keeps the device busy while the host lays out.
             if waiting is not None:
-                _collect(*waiting, outputs, results, progress)
-            waiting = dispatched
+                _collect(*waiting, results, progress)
+            waiting = layout.places, scores
         if waiting is not None:
-            _collect(*waiting, outputs, results, progress)
+            _collect(*waiting, results, progress)
         return results
 
     @property
@@ -69,14 +82,19 @@ class Scorer:
         """Batch shapes compiled so far."""
         return self._placed.num_traces
 
-    def _check(self, prompts: Sequence[Tokens], outputs: Sequence[Tokens]) -> None:
-        if len(prompts) != len(outputs):
+    def _check(
+        self,
+        prompts: Sequence[Tokens],
+        outputs: Sequence[Tokens],
+        num_shared: Sequence[int],
+    ) -> None:
+        if not len(prompts) == len(outputs) == len(num_shared):
             raise ValueError(
-                f"{len(prompts)} prompts but {len(outputs)} outputs; give one output "
-                "a prompt."
+                f"{len(prompts)} prompts but {len(outputs)} outputs and "
+                f"{len(num_shared)} shared lengths; give one output a prompt."
             )
         for i, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
-            if not prompt or not output:
+            if not len(prompt) or not len(output):
                 raise ValueError(
                     f"row {i} has {len(prompt)} prompt and {len(output)} output "
                     "tokens; both need at least one (start the prompt with bos, end "
@@ -85,62 +103,22 @@ class Scorer:
             self._placed.check_positions(len(prompt) + len(output), f"row {i}")
 
 
-def _log_likelihood(
-    decoder: Decoder,
-    tokens: Int[Array, "b l"],
-    sources: Int[Array, "b t"],
-    targets: Int[Array, "b t"],
-) -> tuple[Float[Array, "b t"], None]:
-    """Only `sources`, the positions that predict an output token, meet the head."""
-    batch, num_tokens = tokens.shape
-    positions = jnp.broadcast_to(jnp.arange(num_tokens)[None], tokens.shape)
-    # Padding is to the right, so causality alone hides it from every real token.
-    mask = jnp.repeat(masks.causal(num_tokens)[None], batch, axis=0)
-    hidden, _ = decoder(tokens, positions, mask)
-    hidden = jnp.take_along_axis(hidden, sources[:, :, None], axis=1)
-    dtype = decoder.config.compute_dtype
-    return likelihood.token_log_likelihood(
-        hidden, decoder.head, targets, dtype=dtype
-    ), None
-
-
-def _length_sorted(
-    prompts: Sequence[Tokens], outputs: Sequence[Tokens], batch_size: int
-) -> Iterator[list[int]]:
-    """Row numbers batch by batch, longest first: what does not fit fails at once."""
-    lengths = [len(p) + len(o) for p, o in zip(prompts, outputs, strict=True)]
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def _lay_out(
-    rows: Sequence[tuple[Tokens, Tokens]], batch_size: int
-) -> dict[str, Int[np.ndarray, "b _"]]:
-    """A padded batch.
-
-    Position i predicts token i + 1: prompt (5, 6) and output (7, 8) become tokens
-    (5, 6, 7), sources (1, 2) and targets (7, 8). The last token predicts nothing
-    that is asked for, so it is not fed.
-    """
-    num_tokens = round_up(max(len(p) + len(o) for p, o in rows) - 1, _ROW_MULTIPLE)
-    num_targets = round_up(max(len(o) for _, o in rows), _OUTPUT_MULTIPLE)
-    sources = [range(len(p) - 1, len(p) + len(o) - 1) for p, o in rows]
-    return {
-        "tokens": right_pad([[*p, *o][:-1] for p, o in rows], batch_size, num_tokens),
-        "sources": right_pad(sources, batch_size, num_targets),
-        "targets": right_pad([o for _, o in rows], batch_size, num_targets),
-    }
+def _split(place: int, prompt: Tokens, output: Tokens, num_shared: int) -> Text:
+    # The prompt's last token predicts, so it is the text's own.
+    num_shared = min(num_shared, len(prompt) - 1)
+    return Text(place, tuple(prompt[:num_shared]), prompt[num_shared:], output)
 
 
 def _collect(
-    rows: list[int],
+    places: list[list[tuple[int, int]]],
     log_likelihood: Float[Array, "b t"],
-    outputs: Sequence[Tokens],
     results: list[np.ndarray],
     progress: Progress | None,
 ) -> None:
-    for i, row in zip(rows, np.asarray(log_likelihood), strict=False):
-        results[i] = row[: len(outputs[i])].copy()
+    for block, scores in zip(places, np.asarray(log_likelihood), strict=False):
+        start = 0
+        for place, num_targets in block:
+            results[place] = scores[start : start + num_targets].copy()
+            start += num_targets
     if progress is not None:
-        progress.update(len(rows))
+        progress.update(sum(map(len, places)))

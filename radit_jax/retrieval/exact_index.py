@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from radit_jax.ops import topk
 from radit_jax.retrieval import ranking
@@ -94,7 +94,7 @@ class ExactIndex:
             ids = ranking.cut(ids, scores, k, uncertainty)
         return ranking.rank(self._embeddings, queries, ids + self._part.start, k)
 
-    def _put_rows(self, dtype: np.dtype) -> Float[Array, "n e"]:
+    def _put_rows(self, dtype: np.dtype) -> Shaped[Array, "n e"]:
         num_blocks, block = self._block_shape
         shape = (self._mesh.size * num_blocks * block, self._embeddings.width)
         first, end = self._part.start, self._part.stop
@@ -106,7 +106,8 @@ class ExactIndex:
             )
             padded = np.zeros((stop - start, shape[1]), dtype)
             padded[: len(rows)] = rows
-            return padded
+            # XLA slices no bfloat16 on CPUs: it would copy all rows to float32 first.
+            return padded.view(np.uint16) if dtype == jnp.bfloat16 else padded
 
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.make_array_from_callback(shape, sharding, read)
@@ -129,9 +130,10 @@ def program(
 ) -> jax.stages.Wrapped:
     """The jitted search: queries `[b e]`, rows `[m e]` and `k` to the k best.
 
-    Rows are sharded over `AXIS`, padded to devices · blocks · rows a block; queries
-    and results are everywhere. With `jax.ShapeDtypeStruct`s it can be lowered and
-    compiled for a topology that is not there.
+    Rows are sharded over `AXIS`, padded to devices · blocks · rows a block, bfloat16
+    as the uint16 of its bits; queries and results are everywhere. With
+    `jax.ShapeDtypeStruct`s it can be lowered and compiled for a topology that is not
+    there.
 
     Args:
       mesh: of one axis, `AXIS`.
@@ -174,7 +176,7 @@ def _pad(queries: Float[np.ndarray, "b e"]) -> Float[np.ndarray, "m e"]:
 
 def _search_shard(
     queries: Float[Array, "b e"],
-    rows: Float[Array, "m e"],
+    rows: Shaped[Array, "m e"],
     *,
     k: int,
     num_chunks: int,
@@ -205,8 +207,10 @@ def _search_shard(
 
 
 def _products(
-    queries: Float[Array, "b e"], rows: Float[Array, "m e"], rounds: bool
+    queries: Float[Array, "b e"], rows: Shaped[Array, "m e"], rounds: bool
 ) -> Float[Array, "b m"]:
+    if rows.dtype == jnp.uint16:
+        rows = jax.lax.bitcast_convert_type(rows, jnp.bfloat16)
     dtype = jnp.bfloat16 if rounds else jnp.float32
     return jnp.einsum(
         "be,ne->bn",

@@ -214,7 +214,9 @@ class Batches:
 def load_scored(
     config: Config, workdir: Workdir, split: str
 ) -> tuple[list[Retrieved], np.ndarray]:
-    """A split's retrieved questions and their LM scores `[b k]`, in the config's form.
+    """A split's scored questions and their LM scores `[b k]`, in the config's form.
+
+    Questions that `score_chunks` left out, being too long, are left out here too.
 
     Raises:
       ConfigError: a score is not finite.
@@ -226,6 +228,8 @@ def load_scored(
         return [], np.empty((0, 0), np.float32)
     shards = [safetensors.load((scores.path / file).read_bytes()) for file in files]
     num_tokens = np.concatenate([shard["num_tokens"] for shard in shards])
+    if not num_tokens.any():
+        return [], np.empty((0, 0), np.float32)
     found = inputs.retriever_questions(config, workdir, split)[: len(num_tokens)]
     flat = np.concatenate([shard["token_log_likelihood"] for shard in shards])
     lengths = num_tokens.reshape(-1)
@@ -234,7 +238,9 @@ def load_scored(
     padded[mask] = flat
     form = config.retriever_training.score
     values = np.asarray(likelihood.sequence_score(padded, mask, form))
-    values = values.reshape(num_tokens.shape)
+    is_scored = num_tokens.all(axis=1)
+    values = values.reshape(num_tokens.shape)[is_scored]
+    found = [item for item, kept in zip(found, is_scored, strict=True) if kept]
     if not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values).all(axis=1)))
         raise ConfigError(

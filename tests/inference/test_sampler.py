@@ -96,7 +96,7 @@ def test_rescore_equals_scorer(decoder, sampler):
     scorer = Scorer(decoder)
     for prompt, answers, row in zip(PROMPTS, ANSWERS, scores, strict=True):
         assert row.shape == (len(answers),)
-        outputs = scorer.score([prompt] * len(answers), answers, batch_size=4)
+        outputs = scorer.score([prompt] * len(answers), answers, batch_tokens=256)
         expected = np.array([output.sum() for output in outputs])
         np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-5)
         for answer, score in zip(answers, row, strict=True):

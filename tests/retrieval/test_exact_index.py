@@ -90,6 +90,50 @@ def test_float16_corpus_is_scored_in_float32(to_disk):
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+def test_bfloat16_rows_find_what_stored_rows_rank(to_disk):
+    rng = np.random.default_rng(5)
+    matrix = rng.normal(size=(900, 64)).astype(np.float32)
+    queries = rng.normal(size=(20, 64)).astype(np.float32)
+    index = ExactIndex(to_disk(matrix), rows_dtype="bfloat16")
+    ids, scores = index.search(queries, 10)
+    expected_ids, expected_scores = ranking_of(matrix, queries, 10)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(scores, expected_scores)
+    assert index._rows.nbytes == 2 * 904 * 64  # 113 rows a device
+
+
+def test_a_corpus_stored_in_bfloat16_is_exact(to_disk):
+    rng = np.random.default_rng(6)
+    matrix = rng.normal(size=(200, 64)).astype(jnp.bfloat16)
+    queries = rng.normal(size=(9, 64)).astype(np.float32)
+    ids, scores = ExactIndex(to_disk(matrix)).search(queries, 10)
+    expected_ids, expected_scores = ranking_of(matrix.astype(np.float32), queries, 10)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(scores, expected_scores)
+
+
+def test_a_part_of_the_corpus(to_disk):
+    rng = np.random.default_rng(7)
+    matrix = rng.normal(size=(300, 8)).astype(np.float32)
+    index = ExactIndex(to_disk(matrix), part=range(40, 170))
+    ids, _ = index.search(matrix[:4], 130)
+    expected = ranking_of(matrix[40:170], matrix[:4], 130)[0] + 40
+    np.testing.assert_array_equal(ids, expected)
+
+
+def test_the_program_compiles_without_the_rows():
+    """For memory and time on devices that need not hold a corpus yet."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), (exact_index.AXIS,))
+    shape = exact_index.block_shape(1_000_000, 8, 8192)
+    search = exact_index.program(mesh, 1_000_000, shape, rounds_products=True)
+    rows = jax.ShapeDtypeStruct((8 * shape[0] * shape[1], 32), jnp.uint16)
+    queries = jax.ShapeDtypeStruct((16, 32), jnp.float32)
+    compiled = search.lower(queries, rows, k=10).compile()
+    memory = compiled.memory_analysis()
+    assert memory.argument_size_in_bytes < 1_000_000 * 32 * 2 / 8 + 20_000  # a device
+    assert memory.temp_size_in_bytes < 16 * 1_000_000 * 4 / 8
+
+
 def _sizes(jaxpr):
     for equation in jaxpr.eqns:
         yield from (variable.aval.size for variable in equation.outvars)

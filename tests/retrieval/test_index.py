@@ -86,28 +86,29 @@ def test_recall_under_the_target_is_an_error(to_disk, clustered, draft, kind):
 def test_a_killed_build_keeps_its_finished_parts(
     to_disk, clustered, draft, monkeypatch
 ):
+    """Killed while it saved the third part, whose files are there, under .tmp."""
     stored = to_disk(clustered)
     config = IndexConfig(kind="scann", num_parts=3, recall_queries=64)
-    build_part, built = scann_index.build_part, []
+    save, saved = scann_index.Part.save, []
 
-    def killed(embeddings, ids, *args):
-        if len(built) == 2:
+    def killed(part, folder):
+        save(part, folder)
+        saved.append(part.ids.start)
+        if len(saved) == 3:
             raise KeyboardInterrupt
-        built.append(ids)
-        return build_part(embeddings, ids, *args)
 
-    monkeypatch.setattr(scann_index, "build_part", killed)
+    monkeypatch.setattr(scann_index.Part, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         index.build(stored, config, draft)
+    assert {path.name for path in draft.path.iterdir()} == {
+        "scann-00000-of-00003",
+        "scann-00001-of-00003",
+        "scann-00002-of-00003.tmp",
+    }
     with pytest.raises(IndexFileError, match="does not exist; run stage build_index"):
         index.load(draft.path, stored)
-    monkeypatch.setattr(
-        scann_index,
-        "build_part",
-        lambda e, ids, *a: built.append(ids) or build_part(e, ids, *a),
-    )
     index.build(stored, config, draft)
-    assert built == [range(0, 666), range(666, 1333), range(1333, 2000)]
+    assert saved == [0, 666, 1333, 1333]
     assert len(index.load(draft.path, stored).parts) == 3
 
 

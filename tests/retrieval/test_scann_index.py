@@ -65,6 +65,20 @@ def test_k_above_a_part(to_disk, clustered):
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
+def test_principal_dimensions_are_few_where_few_hold_most(to_disk, clustered):
+    """16 dimensions of 32 hold nearly all, in no axis' direction."""
+    turned, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(32, 32)))
+    flat = clustered * np.where(np.arange(32) < 16, 1, 0.01) @ turned
+    assert scann_index.projected_dims(flat.astype(np.float32)) in (14, 16)
+    assert scann_index.projected_dims(clustered) == 0
+    stored = to_disk(flat.astype(np.float32))
+    index = _search_everything(_index(stored))
+    assert index.parts[0].parameters["projected_dims"] in (14, 16)
+    ids, _ = index.search(clustered[:9], 10)
+    exact_ids, _ = ExactIndex(stored).search(clustered[:9], 10)
+    np.testing.assert_array_equal(ids, exact_ids)
+
+
 def test_parts_of_other_processes_are_waited_for(to_disk, clustered):
     """The gather of a job of one process: each brings k, none of them twice."""
     assert jax.process_count() == 1
@@ -96,9 +110,12 @@ def test_equal_texts_come_by_lower_id(to_disk, clustered):
     np.testing.assert_array_equal(ids, best[:, None] + 50 * np.arange(10))
 
 
-def test_save_move_and_load(to_disk, clustered, tmp_path):
+@pytest.mark.parametrize("scale", [1, 0.01])  # the second is projected
+@pytest.mark.parametrize("rows_dtype", ["float32", "bfloat16"])
+def test_save_move_and_load(to_disk, clustered, tmp_path, scale, rows_dtype):
+    clustered[:, 16:] *= scale
     stored = to_disk(clustered)
-    index = _index(stored)
+    index = _index(stored, rows_dtype=rows_dtype)
     index.parts[0].parameters["leaves_to_search"] = 7
     (tmp_path / "draft").mkdir()
     index.parts[0].save(tmp_path / "draft")
