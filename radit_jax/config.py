@@ -104,7 +104,7 @@ class IndexConfig:
     target_recall: float = 0.95  # against exact search, at `recall_at`; under: error
     recall_at: int = 10  # chunks
     recall_queries: int = 2048  # half of them tune scann's search, half measure it
-    recall_noise: float = 1.0  # of corpus rows as queries, as a share of their length
+    recall_noise: float = 0.7  # of corpus rows as queries, as a share of their length
     approximate_recall: float = 1.0  # exact index: of TPUs' approx_max_k; 1: a sort
     num_parts: int = 1  # scann: indexes, each built and searched by one host
     num_leaves: int = 0  # scann: of a part's tree; 0: about the root of its chunks
