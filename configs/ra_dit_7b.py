@@ -41,6 +41,7 @@ def _set_data(config: Config, data: str) -> None:
     config.corpus.documents = f"{data}/corpus"
     config.corpus.max_chunk_words = 200
     config.corpus.max_web_chunk_words = 100
+    config.corpus.block_documents = 65_536  # some 6,000 shards of 399M chunks
     config.instructions.lm_tasks = tasks.LM_TASKS
     config.instructions.retriever_tasks = tasks.RETRIEVER_TASKS
     config.instructions.tasks_dir = f"{data}/tasks"
