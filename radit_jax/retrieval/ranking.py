@@ -19,8 +19,19 @@ class SearchError(ValueError):
     """A search that cannot be answered."""
 
 
-def check(queries: Float[np.ndarray, "b e"], k: int, embeddings: Embeddings) -> None:
+def check(
+    queries: Float[np.ndarray, "b e"],
+    k: int,
+    embeddings: Embeddings,
+    is_finite: bool = False,
+) -> None:
     """Checks a search against the corpus.
+
+    Args:
+      queries: to be searched with.
+      k: chunks wanted.
+      embeddings: the corpus.
+      is_finite: whether the queries are known to be.
 
     Raises:
       SearchError: k, the queries' width or their numbers do not fit.
@@ -36,8 +47,8 @@ def check(queries: Float[np.ndarray, "b e"], k: int, embeddings: Embeddings) -> 
             f"{embeddings.width}; --config.encoder.query_path and passage_path must be "
             "towers of one dual encoder."
         )
-    if not np.isfinite(queries).all():
-        is_bad = ~np.isfinite(queries).all(axis=1)
+    is_bad = np.zeros(1) if is_finite else ~np.isfinite(queries).all(axis=1)
+    if is_bad.any():
         raise SearchError(
             f"{is_bad.sum()} of {len(queries)} query embeddings are not finite, the "
             f"first is query {is_bad.argmax()} of the batch; check the query tower, or "
@@ -116,7 +127,7 @@ def settle(
     Args:
       embeddings: the corpus.
       queries: float32.
-      ids: candidates, best first.
+      ids: candidates, int32, best first.
       scores: theirs, products of float32.
       k: at most m.
       uncertainty: see `tolerance`.
@@ -124,13 +135,13 @@ def settle(
     Returns:
       Ids, int32, and scores, float32; best first, equal ones by lower id.
     """
-    gaps = scores[:, :-1] - scores[:, 1:]
-    is_close = gaps[:, :k] <= uncertainty
+    next_best = scores[:, 1 : k + 1]
+    is_close = scores[:, : next_best.shape[1]] - next_best <= uncertainty
     if not is_close.any():
-        return ids[:, :k].astype(np.int32), scores[:, :k]
+        return ids[:, :k], scores[:, :k]
     again = np.flatnonzero(is_close.any(axis=1))
     candidates = cut(ids[again], scores[again], k, uncertainty)
-    ids, scores = ids[:, :k].astype(np.int32), scores[:, :k].copy()
+    ids, scores = ids[:, :k].copy(), scores[:, :k].copy()
     ids[again], scores[again] = rank(embeddings, queries[again], candidates, k)
     return ids, scores
 

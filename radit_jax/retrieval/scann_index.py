@@ -59,34 +59,34 @@ class Part:
         share = max(1.0, k / self.parameters["tuned_for"])
         reorder = max(count, math.ceil(share * self.parameters["reorder"]))
         sizes = (count, min(reorder, len(self.ids)))
-        leaves = self.parameters["leaves_to_search"]
         find = self._find_one if len(queries) == 1 else self._find
-        ids, scores = find(queries, *sizes, leaves)
-        is_short = np.isnan(scores[:, -1])
-        if is_short.any():
-            # The searched leaves hold fewer chunks than wanted; all of them hold all.
-            leaves = self.parameters["num_leaves"]
-            ids[is_short], scores[is_short] = self._find(
-                queries[is_short], *sizes, leaves
-            )
-        return ids + self.ids.start, scores
+        ids, scores = find(queries, *sizes)
+        return (ids + self.ids.start if self.ids.start else ids), scores
 
-    def _find(self, queries, count: int, reorder: int, leaves: int) -> Found:
-        """Rows of the part and scores; a short list ends in row 0 and NaN."""
+    def _find(self, queries, count: int, reorder: int) -> Found:
+        """Rows of the part and scores."""
         # ScaNN hands whole batches to its threads: of 256 by default, one would work.
         batch_size = min(256, -(-len(queries) // (os.cpu_count() or 1)))
-        ids, scores = self.searcher.search_batched_parallel(
+        search, settings = self.searcher.search_batched_parallel, self.parameters
+        leaves = settings["leaves_to_search"]
+        ids, scores = search(
             np.ascontiguousarray(queries), count, reorder, leaves, batch_size
         )
+        # The searched leaves hold fewer chunks than wanted; all of them hold all.
+        is_short = np.isnan(scores[:, -1])
+        if is_short.any():
+            leaves = settings["num_leaves"]
+            ids[is_short], scores[is_short] = search(
+                queries[is_short], count, reorder, leaves, batch_size
+            )
         return ids.astype(np.int32), scores
 
-    def _find_one(self, queries, count: int, reorder: int, leaves: int) -> Found:
+    def _find_one(self, queries, count: int, reorder: int) -> Found:
         """One query, without ScaNN's threads, which would only wait for each other."""
-        ids, scores = self.searcher.search(queries[0], count, reorder, leaves)
-        missing = count - len(ids)
-        if missing:
-            ids = np.pad(ids, (0, missing))
-            scores = np.pad(scores, (0, missing), constant_values=np.nan)
+        search, settings = self.searcher.search, self.parameters
+        ids, scores = search(queries[0], count, reorder, settings["leaves_to_search"])
+        if len(ids) < count:
+            ids, scores = search(queries[0], count, reorder, settings["num_leaves"])
         return ids[None].astype(np.int32), scores[None]
 
     def save(self, folder: epath.PathLike) -> None:
@@ -137,15 +137,15 @@ class ScannIndex:
         Where products are so close that rounding could change their order, they are
         taken again, in float64.
         """
-        ranking.check(queries, k, self._embeddings)
+        norm = max((part.norm for part in self.parts), default=0.0)
+        uncertainty = ranking.tolerance(queries, norm)
+        ranking.check(queries, k, self._embeddings, math.isfinite(uncertainty))
         found = [part.candidates(queries, k) for part in self.parts]
         if self._is_shared:
             return self._share(queries, found, k)
         ids, scores = found[0] if len(found) == 1 else _merge(found)
         if any(part.parameters["rows_dtype"] != "float32" for part in self.parts):
             return ranking.rank(self._embeddings, queries, ids, k)
-        norm = max(part.norm for part in self.parts)
-        uncertainty = ranking.tolerance(queries, norm)
         return ranking.settle(self._embeddings, queries, ids, scores, k, uncertainty)
 
     def _share(self, queries: Float[np.ndarray, "b e"], found: list[Found], k: int):
