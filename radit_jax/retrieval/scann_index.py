@@ -58,9 +58,8 @@ class Part:
         # The reordered were counted for the k of tuning: others take their share.
         share = max(1.0, k / self.parameters["tuned_for"])
         reorder = max(count, math.ceil(share * self.parameters["reorder"]))
-        sizes = (count, min(reorder, len(self.ids)))
         find = self._find_one if len(queries) == 1 else self._find
-        ids, scores = find(queries, *sizes)
+        ids, scores = find(queries, count, min(reorder, len(self.ids)))
         return (ids + self.ids.start if self.ids.start else ids), scores
 
     def _find(self, queries, count: int, reorder: int) -> Found:
@@ -125,6 +124,9 @@ class ScannIndex:
         self.parts = list(parts)
         self._embeddings = embeddings
         self._is_shared = is_shared
+        self._norm = max((part.norm for part in parts), default=0.0)
+        dtypes = {part.parameters["rows_dtype"] for part in parts}
+        self._is_unrounded = dtypes == {"float32"}
 
     @property
     def num_chunks(self) -> int:
@@ -137,14 +139,13 @@ class ScannIndex:
         Where products are so close that rounding could change their order, they are
         taken again, in float64.
         """
-        norm = max((part.norm for part in self.parts), default=0.0)
-        uncertainty = ranking.tolerance(queries, norm)
+        uncertainty = ranking.tolerance(queries, self._norm)
         ranking.check(queries, k, self._embeddings, math.isfinite(uncertainty))
         found = [part.candidates(queries, k) for part in self.parts]
         if self._is_shared:
             return self._share(queries, found, k)
         ids, scores = found[0] if len(found) == 1 else _merge(found)
-        if any(part.parameters["rows_dtype"] != "float32" for part in self.parts):
+        if not self._is_unrounded:
             return ranking.rank(self._embeddings, queries, ids, k)
         return ranking.settle(self._embeddings, queries, ids, scores, k, uncertainty)
 
