@@ -29,6 +29,11 @@ TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error was raise
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other hosts of a pod with jax.distributed."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0; TPU pods and Slurm tell it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Likewise.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Likewise; from 0.")
 
 
 def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
@@ -57,7 +62,9 @@ def prepare(*sections: str) -> tuple[Config, Workdir]:
     if not CONFIG.value or not WORKDIR.value:
         raise app.UsageError("give --config=configs/….py and --workdir=FOLDER.")
     if DISTRIBUTED.value:
-        jax.distributed.initialize()
+        jax.distributed.initialize(
+            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+        )
     config, path = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
     config.validate(*sections)
     logging.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind)

@@ -50,16 +50,35 @@ PLAN = (
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> None:
     """Runs the plan."""
-    seconds = 0.0
-    for number, (stage, overrides) in enumerate(PLAN, start=1):
+    seconds, steps = 0.0, plan(config)
+    for number, (stage, overrides) in enumerate(steps, start=1):
         name = stage.__name__.rpartition(".")[2]
-        variant = " ".join(str(value) for value in overrides.values())
-        logging.info("[%d/%d] %s %s", number, len(PLAN), name, variant)
+        variant = " ".join(v for v in overrides.values() if isinstance(v, str))
+        logging.info("[%d/%d] %s %s", number, len(steps), name, variant)
         artifact = stage.run(with_fields(config, overrides), workdir, overwrite)
         seconds += artifact.manifest["seconds"]
         gc.collect()
         jax.clear_caches()  # the next stage compiles other functions
     logging.info("All stages are done: %s of work.", duration(seconds))
+
+
+def plan(config: Config) -> tuple[tuple[Any, dict[str, Any]], ...]:
+    """The stages of this config: search by words alone has no query tower to tune."""
+    if config.retrieve.kind != "bm25":
+        return PLAN
+    of_towers = embed_corpus, score_chunks, finetune_retriever
+    systems = {"base": ("none", "base"), "it": ("base",), "ra_it": ("base",)}
+    steps = [
+        (stage, overrides)
+        for stage, overrides in PLAN
+        if stage not in of_towers and overrides.get("retrieve.query_tower") != "tuned"
+    ]
+    return tuple(
+        (stage, overrides | {"predict.retrievers": systems[overrides["predict.lm"]]})
+        if stage is predict
+        else (stage, overrides)
+        for stage, overrides in steps
+    )
 
 
 def with_fields(config: Config, overrides: dict[str, Any]) -> Config:

@@ -9,14 +9,14 @@ import radit_jax
 
 ROOT = Path(radit_jax.__file__).parent.parent
 LAYERS = (
-    {"types", "config", "fingerprint", "progress", "workdir"},
+    {"types", "config", "fingerprint", "lock", "progress", "workdir"},
     {"artifacts"},
     {"ops", "text"},
     {"models", "corpus"},
     {"instruct", "training"},
     {"retrieval"},
     {"inference"},
-    {"evaluation"},
+    {"evaluation", "planning"},
     {"stages"},
     {"testing"},
     {"launch", "configs"},

@@ -19,10 +19,12 @@ from radit_jax.retrieval.embeddings import Embeddings
 from radit_jax.retrieval.ranking import Found
 
 AXIS = "corpus"  # of the mesh: its devices share the rows
+BLOCK_ROWS = 8192  # that a device scores at a time
 _QUERIES = 256  # searched together; more are cut, fewer padded to a power of two
 # Rounded to bfloat16, the 10 best are among the 40 + MARGIN best but for rare cases,
 # which `index.build` counts.
 _BFLOAT16_CANDIDATES = 4  # times k
+_TILE_ROWS = 16  # that a TPU keeps together, of bfloat16; half as many of float32
 
 
 class ExactIndex:
@@ -32,7 +34,7 @@ class ExactIndex:
         self,
         embeddings: Embeddings,
         devices: Sequence[jax.Device] | None = None,
-        block_size: int = 8192,
+        block_size: int = BLOCK_ROWS,
         rows_dtype: str = "",
         approximate_recall: float = 1.0,
         part: range | None = None,
@@ -77,8 +79,7 @@ class ExactIndex:
     def search(self, queries: Float[np.ndarray, "b e"], k: int) -> Found:
         """See `Index.search`."""
         ranking.check(queries, k, self._embeddings)
-        times = _BFLOAT16_CANDIDATES if self._is_rounded else 1
-        wanted = min(k * times + ranking.MARGIN, self.num_chunks)
+        wanted = num_candidates(k, self.num_chunks, self._is_rounded)
         starts = range(0, len(queries), _QUERIES)
         # All are dispatched before the first is fetched.
         batches = [queries[start : start + _QUERIES] for start in starts]
@@ -113,11 +114,20 @@ class ExactIndex:
         return jax.make_array_from_callback(shape, sharding, read)
 
 
+def num_candidates(k: int, num_chunks: int, is_rounded: bool) -> int:
+    """How many chunks of a query are ranked by their exact scores, to give k."""
+    times = _BFLOAT16_CANDIDATES if is_rounded else 1
+    return min(k * times + ranking.MARGIN, num_chunks)
+
+
 def block_shape(num_chunks: int, num_devices: int, block_size: int) -> tuple[int, int]:
-    """How a device's rows are cut: into so many blocks of so many rows."""
+    """How a device's rows are cut: into so many blocks of so many rows.
+
+    Blocks are of whole tiles, or a TPU would copy all rows to cut them.
+    """
     device_rows = -(-num_chunks // num_devices)
     num_blocks = -(-device_rows // block_size)
-    return num_blocks, -(-device_rows // num_blocks)
+    return num_blocks, -(-device_rows // (num_blocks * _TILE_ROWS)) * _TILE_ROWS
 
 
 @functools.lru_cache(maxsize=16)  # indexes of one shape compile once

@@ -102,7 +102,7 @@ def _make_exact(
         ranking.largest_norm(embeddings, part)  # that all rows are finite
         return {"recall": 1.0, "parameters": settings}
     queries, least, measured = _sample(embeddings, part, config, queries)
-    built = ExactIndex(embeddings, **settings)
+    built = ExactIndex(embeddings, jax.devices(), **settings)
     _, scores = built.search(queries, measured["recall_at"])
     reached = recall.share_found(scores, least)
     if reached < config.target_recall:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
@@ -170,7 +172,8 @@ def _dense_searcher(config: Config, workdir: Workdir, name: str) -> DenseSearche
             f"{built.path} was not built from the embeddings in {embedded.path}; run "
             "`python -m launch.build_index --overwrite`."
         )
-    searched = index.load(built.path, embeddings_of(embedded))
+    # All devices of the job share the rows: its processes search together.
+    searched = index.load(built.path, embeddings_of(embedded), jax.devices())
     tower = query_tower(config, workdir, name)
     return DenseSearcher(Embedder(tower), searched, config.retrieve.batch_size)
 

@@ -99,7 +99,7 @@ def test_bfloat16_rows_find_what_stored_rows_rank(to_disk):
     expected_ids, expected_scores = ranking_of(matrix, queries, 10)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_array_equal(scores, expected_scores)
-    assert index._rows.nbytes == 2 * 904 * 64  # 113 rows a device
+    assert index._rows.nbytes == 2 * 1024 * 64  # 128 rows a device: whole tiles
 
 
 def test_a_corpus_stored_in_bfloat16_is_exact(to_disk):
