@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
 import radit_jax
-from radit_jax import fingerprint
+from radit_jax import fingerprint, lock
 
 _MANIFEST = "manifest.json"
 _STARTED = "started.json"
@@ -150,16 +151,43 @@ def writing(
       A `Draft` to fill, or None: there is nothing to do.
 
     Raises:
-      ArtifactError: the folder holds the work of another config or input.
+      ArtifactError: the folder holds the work of another config or input, or another
+        process is writing it (see `lock.hold`).
       OSError: the disk is full; what is finished stays, and a new run resumes.
     """
     path = epath.Path(path)
     identity = {"stage": stage, "config": config, "inputs": inputs}
     identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
-    if _is_finished(path, identity, overwrite):
+    if _is_up_to_date(path, identity):
         logging.info("%s is up to date: skipped.", path)
         yield None
         return
+    with _alone(path):
+        if _is_finished(path, identity, overwrite):  # by another run, just now
+            yield None
+            return
+        yield from _filled(path, identity)
+
+
+@contextlib.contextmanager
+def _alone(path: epath.Path) -> Iterator[None]:
+    """Holds the lock of `path` in process 0; all processes raise if it is taken."""
+    with contextlib.ExitStack() as stack:
+        refused = None
+        if is_main_process():
+            try:
+                stack.enter_context(lock.hold(path))
+            except lock.LockedError as error:
+                refused = error
+        is_refused = np.int32(refused is not None)
+        if multihost_utils.broadcast_one_to_all(is_refused):
+            raise ArtifactError(
+                str(refused or f"{path} is being written by another run.")
+            ) from refused
+        yield
+
+
+def _filled(path: epath.Path, identity: dict) -> Iterator[Draft]:
     _start(path, identity)
     draft, begin = Draft(path), time.monotonic()
     try:
@@ -175,6 +203,15 @@ def writing(
     _finish(draft, identity, time.monotonic() - begin)
 
 
+def _is_up_to_date(path: epath.Path, identity: dict) -> bool:
+    found = find(path)
+    return found is not None and not _changes(found.manifest, identity)
+
+
+def _changes(found: dict, identity: dict) -> list[str]:
+    return _differences({key: found[key] for key in identity}, identity)
+
+
 def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
     """Whether `path` holds just this artifact; clears or refuses anything else."""
     for name in (_MANIFEST, _STARTED):
@@ -182,7 +219,7 @@ def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
         if not file.exists():
             continue
         found = json.loads(file.read_text())
-        changes = _differences({key: found[key] for key in identity}, identity)
+        changes = _changes(found, identity)
         if not changes:
             return name == _MANIFEST
         if name == _STARTED and not _holds_work(path):

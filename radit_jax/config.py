@@ -182,9 +182,16 @@ class RetrieverTrainingConfig:
     """Stage 8, `finetune_retriever` (paper §1, §4)."""
 
     lm: str = "base"  # whose scores: "base" (the paper), or a tuned LM's name
-    score: str = "mean_log_likelihood"  # form of score_LM; see ops.likelihood
-    lm_temperature: float = 0.01  # τ of Eq. 4
+    loss: str = "lsr"  # the paper's; or "replug_lsr", "pdist", "emdr2": see ops.losses
+    score: str = ""  # form of score_LM, see ops.likelihood; "": the loss's own
+    lm_temperature: float | None = None  # τ of Eq. 4; None: the loss's own
+    retriever_temperature: float | None = None  # of p_R; None: the loss's own
     direction: str = "forward"  # KL(p_R || p_LSR), the paper; "reverse": the other
+    # Whose scores teach: "lm"; or, to tell signal from noise, "shuffled": the LM's, of
+    # other chunks of the same query; "gold": 1 for chunks of positives, 0 for others.
+    teacher: str = "lm"
+    # "query" (the paper); "both": also the passage tower, which makes the index stale.
+    train: str = "query"
     corpus_weight: float = 0.95  # share of corpus data in a batch (paper §4)
     peak_learning_rate: float = 1e-5
     warmup_steps: int = 1237
@@ -196,6 +203,34 @@ class RetrieverTrainingConfig:
     validate_every: int = 500  # steps: validation MRR, best checkpoint kept
     seed: int = 0
 
+    def resolved(self, encoder_temperature: float) -> "RetrieverTrainingConfig":
+        """The same with the loss's own score and temperatures where none are given.
+
+        emdr2 reads the LM token by token: its score and lm_temperature are what the
+        diagnostics compare p_R to, p_LM(y | c) over the chunks' sum.
+
+        Args:
+          encoder_temperature: `EncoderConfig.temperature`, p_R's in RA-DIT.
+        """
+        own = {
+            "lsr": ("mean_log_likelihood", 0.01, encoder_temperature),
+            "replug_lsr": ("likelihood", 0.1, 0.1),
+            "pdist": ("mean_log_likelihood", 0.01, 0.01),
+            "emdr2": ("log_likelihood", 1.0, 1.0),
+        }
+        score, *temperatures = own[self.loss]
+        given = self.lm_temperature, self.retriever_temperature
+        lm, retriever = (
+            other if value is None else value
+            for value, other in zip(given, temperatures, strict=True)
+        )
+        return dataclasses.replace(
+            self,
+            score=self.score or score,
+            lm_temperature=lm,
+            retriever_temperature=retriever,
+        )
+
 
 @dataclasses.dataclass(slots=True)
 class PredictConfig:
@@ -204,9 +239,18 @@ class PredictConfig:
     lm: str = "base"  # "base", or a tuned LM's name
     # Of "none", "base", "tuned"; (): those of the six systems that have this LM.
     retrievers: tuple[str, ...] = ()
-    num_chunks: int = 10  # k (paper §1)
+    max_questions: int = 0  # a fixed draw of the dev questions; 0: all
+    # "answer_ensemble" (Eq. 2); "token_ensemble": the next token's mixture (REPLUG);
+    # "concatenate": all chunks in one Background, best first.
+    mode: str = "answer_ensemble"
+    num_chunks: int = 10  # k (paper §1); 0: closed book
+    num_demonstrations: int = 0  # solved train questions before every prompt
     max_answer_tokens: int = 16
-    batch_size: int = 16  # prompts decoded together
+    stop: tuple[str, ...] = ("\n",)  # an answer ends before the first of these
+    temperature: float = 0.0  # of drawn tokens; 0: greedy (paper §8)
+    top_p: float = 1.0  # draw among the likeliest tokens that hold this share
+    seed: int = 0  # of drawn tokens, and of the demonstrations' choice
+    batch_size: int = 64  # prompts decoded together
     shard_size: int = 64  # questions a file: what a killed run repeats at most
 
 
@@ -311,7 +355,12 @@ _CHOICES = {
     "scoring.lm": ("base", "ra_it", "it"),
     "retriever_training.lm": ("base", "ra_it", "it"),
     "predict.lm": ("base", "ra_it", "it"),
+    "predict.mode": ("answer_ensemble", "token_ensemble", "concatenate"),
+    "retriever_training.loss": ("lsr", "replug_lsr", "pdist", "emdr2"),
+    "retriever_training.teacher": ("lm", "shuffled", "gold"),
+    "retriever_training.train": ("query", "both"),
     "retriever_training.score": (
+        "",
         "mean_log_likelihood",
         "log_likelihood",
         "likelihood",
@@ -326,6 +375,9 @@ _ELEMENT_CHOICES = {
 }
 _MAY_BE_EMPTY = ("retrieve.splits", "predict.retrievers")
 _MAY_BE_ZERO = (
+    "predict.num_chunks",
+    "predict.num_demonstrations",
+    "predict.temperature",
     "corpus.max_documents",
     "corpus.max_bad_share",
     "embed.batch_size",
@@ -337,6 +389,7 @@ _MAY_BE_ZERO = (
     "instructions.max_dev",
     "instructions.corpus_queries",
     "scoring.max_questions",
+    "predict.max_questions",
     "lm_training.validation_rows",
     "index.exact_below",
     "index.recall_noise",
@@ -445,11 +498,13 @@ def _relation_problems(config: Config):
                 f"--config.{name}.warmup_steps={section.warmup_steps} is more than "
                 f"num_steps={section.num_steps}; lower one or raise the other."
             )
+    yield from _loss_problems(config.retriever_training)
     if config.predict.max_answer_tokens >= config.lm.max_tokens:
         yield (
             f"--config.predict.max_answer_tokens={config.predict.max_answer_tokens} "
             f"leaves no room for a prompt in lm.max_tokens={config.lm.max_tokens}."
         )
+    yield from _predict_problems(config.predict)
     weights = config.examples.text_weight, config.examples.dialogue_weight
     if sum(weights) >= 1:
         yield (
@@ -460,6 +515,46 @@ def _relation_problems(config: Config):
         yield (
             f"--config.examples.row_tokens={config.examples.row_tokens} is shorter "
             f"than an example may be (lm.max_tokens={config.lm.max_tokens}); raise it."
+        )
+
+
+def _loss_problems(training: RetrieverTrainingConfig):
+    name = "--config.retriever_training"
+    if training.direction != "forward" and training.loss != "lsr":
+        yield (
+            f"{name}.direction={training.direction!r} has no meaning for "
+            f"loss={training.loss!r}, whose direction is fixed; leave it, or take "
+            "loss=lsr."
+        )
+    if training.loss != "emdr2":
+        return
+    for field, unset in (("score", ""), ("lm_temperature", None)):
+        if (value := getattr(training, field)) != unset:
+            yield (
+                f"{name}.{field}={value!r} has no meaning for loss='emdr2', which "
+                f"reads the LM token by token; leave it at {unset!r}."
+            )
+    if training.teacher == "gold":
+        yield (
+            f"{name}.teacher='gold' has no tokens, which loss='emdr2' needs; take "
+            "another loss, or teacher=lm or shuffled."
+        )
+
+
+def _predict_problems(settings: PredictConfig):
+    if settings.top_p > 1:
+        yield f"--config.predict.top_p is {settings.top_p}; give a share up to 1."
+    if isinstance(settings.stop, str) or not all(settings.stop):
+        yield (
+            f"--config.predict.stop is {settings.stop!r}; give a tuple of texts of at "
+            "least one character, or () to stop at the end token alone."
+        )
+    named = [name for name in settings.retrievers if name != "none"]
+    if not settings.num_chunks and named:
+        yield (
+            "--config.predict.num_chunks=0 is closed book, but there are retrievers "
+            f"to weigh: {named}. Take --config.predict.retrievers=\"('none',)\", or "
+            "chunks."
         )
 
 

@@ -64,3 +64,57 @@ class Workdir:
     def evaluation(self) -> epath.Path:
         """Stage 10: `results.json` and `report.html`."""
         return self.path / "evaluation"
+
+    def study_arm(self, name: str) -> "Branch":
+        """Of `launch.study`: what one arm makes, and what its query tower finds."""
+        return Branch(self.path / "study" / name, self)
+
+    @property
+    def study(self) -> epath.Path:
+        """`results.json` and `study.html`: all arms measured."""
+        return self.path / "study" / "evaluation"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Branch(Workdir):
+    """A workdir that trains its own query tower on another one's stages 1 to 7."""
+
+    trunk: Workdir
+
+    @property
+    def chunks(self) -> epath.Path:
+        """The trunk's."""
+        return self.trunk.chunks
+
+    @property
+    def embeddings(self) -> epath.Path:
+        """The trunk's."""
+        return self.trunk.embeddings
+
+    @property
+    def index(self) -> epath.Path:
+        """The trunk's."""
+        return self.trunk.index
+
+    @property
+    def bm25(self) -> epath.Path:
+        """The trunk's."""
+        return self.trunk.bm25
+
+    def retrieved(self, query_tower: str) -> epath.Path:
+        """The trunk's, but of the tuned tower."""
+        own = self.path / "retrieved" / query_tower
+        return own if query_tower == "tuned" else self.trunk.retrieved(query_tower)
+
+    def lm(self, name: str) -> epath.Path:
+        """The trunk's."""
+        return self.trunk.lm(name)
+
+    def scores(self, lm: str) -> epath.Path:
+        """The trunk's."""
+        return self.trunk.scores(lm)
+
+    @property
+    def ranking(self) -> epath.Path:
+        """The best chunks of the dev questions, by the query tower of this branch."""
+        return self.path / "ranking"

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from configs import quickstart
-from radit_jax.config import Config, ConfigError
+from radit_jax.config import Config, ConfigError, RetrieverTrainingConfig
 
 
 @pytest.fixture
@@ -55,6 +55,10 @@ def test_all_problems_are_told_together(config):
         ("instructions", "validation_fraction", 1.5, "a share from 0 to 1"),
         ("instructions", "max_dev", -1, "max_dev is -1; give 0 or more"),
         ("retriever_training", "lm_temperature", 0.0, "a number above 0"),
+        ("retriever_training", "retriever_temperature", -1.0, "temperature is -1.0; g"),
+        ("retriever_training", "loss", "kl", "loss is 'kl'; choose one of .'lsr'"),
+        ("retriever_training", "teacher", "llm", "teacher is 'llm'; choose one of"),
+        ("retriever_training", "train", "passage", "train is 'passage'; choose one"),
         ("lm_training", "accumulation_steps", 3, "batch_rows=64 is not divisible"),
         ("predict", "max_answer_tokens", 1024, "leaves no room for a prompt"),
         ("lm_training", "num_steps", 100, "warmup_steps=200 is more than num_steps=10"),
@@ -65,6 +69,53 @@ def test_refuses(config, section, field, value, match):
     setattr(getattr(config, section), field, value)
     with pytest.raises(ConfigError, match=match):
         config.validate()
+
+
+@pytest.mark.parametrize(
+    ("loss", "field", "value", "match"),
+    [
+        ("pdist", "direction", "reverse", "direction='reverse' has no meaning for lo"),
+        ("emdr2", "direction", "reverse", "direction='reverse' has no meaning for lo"),
+        ("emdr2", "score", "likelihood", "score='likelihood' has no meaning for loss="),
+        (
+            "emdr2",
+            "lm_temperature",
+            0.1,
+            "lm_temperature=0.1 has no meaning .* at None",
+        ),
+        (
+            "emdr2",
+            "teacher",
+            "gold",
+            "teacher='gold' has no tokens, which loss='emdr2'",
+        ),
+    ],
+)
+def test_refuses_what_a_loss_has_no_use_for(config, loss, field, value, match):
+    setattr(config.retriever_training, field, value)
+    config.validate()  # lsr has
+    config.retriever_training.loss = loss
+    with pytest.raises(ConfigError, match=match):
+        config.validate()
+
+
+@pytest.mark.parametrize(
+    ("loss", "own"),
+    [
+        ("lsr", ("mean_log_likelihood", 0.01, 7.0)),
+        ("replug_lsr", ("likelihood", 0.1, 0.1)),
+        ("pdist", ("mean_log_likelihood", 0.01, 0.01)),
+        ("emdr2", ("log_likelihood", 1.0, 1.0)),
+    ],
+)
+def test_what_is_not_given_is_the_losses_own(loss, own):
+    training = RetrieverTrainingConfig(loss=loss)
+    found = training.resolved(encoder_temperature=7.0)
+    assert own == (found.score, found.lm_temperature, found.retriever_temperature)
+    training.retriever_temperature = 3.0
+    found = training.resolved(encoder_temperature=7.0)
+    assert own[:2] == (found.score, found.lm_temperature)
+    assert found.retriever_temperature == 3.0
 
 
 def test_section_leaves_out_paths(config):

@@ -35,7 +35,7 @@ def write_report(
       environment: name to value; mappings are drawn as indented JSON.
     """
     page = (
-        _environment()
+        template_environment()
         .get_template("report.html.jinja")
         .render(
             headline=findings.headline(results),
@@ -58,7 +58,8 @@ def write_report(
     epath.Path(path).write_bytes(page.encode("utf-8", "replace"))
 
 
-def _environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
+    """For this folder's templates: everything is escaped, nothing may be undefined."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("radit_jax.evaluation", "."),
         autoescape=True,

@@ -67,7 +67,7 @@ def _passages(config: Config, lines: dict, row: int, store: ChunkStore) -> list[
         log_p_lsr = ensemble.retrieval_log_softmax(
             scores,
             jnp.ones(scores.shape, bool),
-            config.retriever_training.lm_temperature,
+            config.retriever_training.resolved(1.0).lm_temperature,
         )
         weights = jnp.exp(log_p_lsr[0]).tolist()
         p_lsr = dict(zip(record["chunk_ids"], weights, strict=True))

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from radit_jax.models.dual_encoder import Tower
+from radit_jax.models.encoder import Encoder
 
 T = TypeVar("T")
 
@@ -41,9 +42,19 @@ class Embedder:
         self._device_tokens = _CPU_TOKENS if on_cpu else _ACCELERATOR_TOKENS
         self._batch_sharding = NamedSharding(mesh, PartitionSpec("data"))
         graphdef, params = nnx.split(tower.encoder)
-        self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._params = jax.device_put(params, self._replicated)
         self._forward = jax.jit(functools.partial(tower.embed, graphdef))
         self._tower = tower
+
+    def replace_encoder(self, encoder: Encoder) -> None:
+        """Goes on with another encoder of the same shape, by the same programs.
+
+        Args:
+          encoder: for instance the tower's own after more training.
+        """
+        params = nnx.split(encoder)[1]
+        self._params = jax.device_put(params, self._replicated)
 
     def embed(self, texts: list[str], batch_size: int = 0) -> Float[np.ndarray, "n e"]:
         """Embeds texts.

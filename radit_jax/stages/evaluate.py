@@ -39,7 +39,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
         "evaluate",
         config.section("evaluation")
         | {"num_chunks": config.predict.num_chunks}
-        | {"lm_temperature": config.retriever_training.lm_temperature},
+        | {"lm_temperature": config.retriever_training.resolved(1.0).lm_temperature},
         found,
         # It only reads, and takes seconds: a newer input simply makes it anew.
         overwrite=True,
@@ -71,7 +71,7 @@ def _results(workdir: Workdir) -> dict[str, Any]:
 
 def _all_artifacts(workdir: Workdir) -> list[tuple[str, Artifact]]:
     """Every finished artifact but the evaluation, in the order of the stages."""
-    paths = [workdir.chunks, workdir.embeddings, workdir.index]
+    paths = [workdir.chunks, workdir.embeddings, workdir.index, workdir.bm25]
     paths += [workdir.retrieved("base"), workdir.examples("ra_it")]
     paths += [workdir.examples("it"), workdir.lm("ra_it"), workdir.lm("it")]
     paths += [workdir.scores("base"), workdir.query_tower, workdir.retrieved("tuned")]

@@ -90,10 +90,11 @@ def test_a_question_too_long_with_its_answer_is_left_out(toy_run, tmp_path, capl
     score_chunks.run(config, workdir, overwrite=True)
     scores = artifacts.load(workdir.scores("base"), "score_chunks")
     assert scores.counts["left_out"] == 1
-    found, values = finetune_retriever.load_scored(config, workdir, "train")
-    kept = [line["id"] for line in (lines[0], *lines[2:])]
-    assert [item.instruction.id for item in found] == kept
-    assert values.shape == (len(kept), config.scoring.num_chunks)
+    found = finetune_retriever.supervised(config, workdir, "train")
+    kept = [line["question"] for line in (lines[0], *lines[2:])]
+    assert found.queries == kept
+    assert found.scores.values.shape == (len(kept), config.scoring.num_chunks)
+    assert found.left_out == {"without scores": 1}
     assert f"example {lines[1]['id']!r} needs" in caplog.text
 
 

@@ -1,0 +1,117 @@
+"""Two processes of two devices each write what one process of eight writes."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from radit_jax import artifacts
+from radit_jax.stages import inputs
+
+_PROGRAM = "tests.end_to_end.stages_process"
+
+
+@pytest.fixture(scope="module")
+def workdir(toy_run, tmp_path_factory):
+    """The toy run again, its distributed stages made by two processes."""
+    workdir = toy_run.copy(tmp_path_factory.mktemp("two") / "run")
+    for made in (
+        workdir.embeddings,
+        workdir.index,
+        workdir.retrieved("base"),
+        workdir.lm("ra_it"),
+        workdir.scores("base"),
+        workdir.query_tower,
+        workdir.predictions("base"),
+    ):
+        made.rmtree()
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = str(probe.getsockname()[1])
+    flags = "--xla_force_host_platform_device_count=2"
+    arguments = [port, str(toy_run.world), str(workdir.path)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", _PROGRAM, str(process), *arguments],
+            cwd=pathlib.Path(__file__).parents[2],
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-3000:]
+    return workdir
+
+
+def _tensors(folder, pattern):
+    files = sorted(folder.glob(pattern))
+    assert files
+    return [safetensors.load(file.read_bytes()) for file in files]
+
+
+def _assert_close(folder, expected, pattern, tolerance):
+    for one, other in zip(
+        _tensors(folder, pattern), _tensors(expected, pattern), strict=True
+    ):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            np.testing.assert_allclose(value, other[name], atol=tolerance, err_msg=name)
+
+
+def test_embeddings(workdir, toy_run):
+    _assert_close(workdir.embeddings, toy_run.workdir.embeddings, "*.safetensors", 1e-6)
+
+
+@pytest.mark.parametrize("split", inputs.SPLITS)
+def test_retrieved(workdir, toy_run, split):
+    found = inputs.read_retrieved(workdir, "base", split)
+    expected = inputs.read_retrieved(toy_run.workdir, "base", split)
+    assert [item.chunk_ids for item in found] == [i.chunk_ids for i in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+
+
+def test_tuned_lm(workdir, toy_run):
+    _assert_close(
+        workdir.lm("ra_it") / "model",
+        toy_run.workdir.lm("ra_it") / "model",
+        "*.safetensors",
+        1e-5,
+    )
+
+
+def test_scores(workdir, toy_run):
+    _assert_close(
+        workdir.scores("base"), toy_run.workdir.scores("base"), "*.safetensors", 1e-4
+    )
+
+
+def test_tuned_query_tower(workdir, toy_run):
+    _assert_close(
+        workdir.query_tower / "model",
+        toy_run.workdir.query_tower / "model",
+        "*.safetensors",
+        1e-4,
+    )
+
+
+def test_answers(workdir, toy_run):
+    answers = []
+    for made in (workdir, toy_run.workdir):
+        artifact = artifacts.find(made.predictions("base"))
+        answers.append(
+            [
+                (record["id"], record["retriever"], record["answer"])
+                for file in artifact.counts["shards"]
+                for record in artifacts.read_lines(artifact.path / file)
+            ]
+        )
+    assert answers[0] == answers[1]
