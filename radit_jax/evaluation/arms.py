@@ -57,7 +57,6 @@ ARMS = (
     Arm("emdr2", "EMDR²: likelihood of the answer over all chunks", {"loss": "emdr2"}),
     Arm("corpus_only", "corpus queries alone", {"corpus_weight": 1.0}),
     Arm("instructions_only", "questions alone", {"corpus_weight": 0.0}),
-    Arm("both_towers", "the passage tower learns too", {"train": "both"}),
     Arm(
         "shuffled",
         "control: LM scores of other chunks of the question; must not help",
@@ -70,4 +69,5 @@ ARMS = (
         {"teacher": "gold"},
         is_control=True,
     ),
+    Arm("both_towers", "the passage tower learns too", {"train": "both"}),
 )

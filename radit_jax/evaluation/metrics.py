@@ -106,6 +106,21 @@ def paired_difference(
     return interval(first - second, num_resamples, seed)
 
 
+def accuracy(prediction: str, golds: Sequence[str]) -> bool:
+    """Is the prediction one of the accepted answers, letter by letter?
+
+    KILT counts FEVER, AIDA, zsRE and T-REx so; outer spaces do not matter.
+
+    Raises:
+      ValueError: no accepted answers.
+    """
+    if not golds or isinstance(golds, str):
+        raise ValueError(
+            f"the accepted answers are {golds!r}; give a sequence with one or more."
+        )
+    return prediction.strip() in {gold.strip() for gold in golds}
+
+
 def score_predictions(lines: Iterable[dict]) -> dict[str, list[float]]:
     """Scores each predicted answer against the accepted ones.
 

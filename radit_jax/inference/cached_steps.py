@@ -1,159 +1,228 @@
-"""The three compiled steps on a KV cache: prefill, decode, rescore.
+"""The compiled steps on cached keys and values: prefill, decode, rescore.
 
-Slots of a row's cache, for prompts padded to P slots:
-
-    0 ........ P-1   the prompt; slots from its length on are padding, always masked
-    P, P+1, ...      decoding: token t of the answer, at position length + t
-    P, P+1, ...      rescoring: the row's given answers one after another, each a
-                     segment that sees the prompt and itself, from position length
-
-The two uses of the free slots follow each other.
+A prompt's cache is written once, by `prefill`, and only read afterwards; an answer
+that is decoded or scored has slots of its own. So a step copies no cache, answers can
+be scored on the cache that they were decoded from, and demonstrations before all
+prompts are one row that every row reads (`Prefix`).
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from radit_jax.models import kv_cache
+from radit_jax.inference import cached_forward, choosing
+from radit_jax.inference.attention import Cache
+from radit_jax.inference.cached_forward import Prefix, Prompts
+from radit_jax.inference.choosing import Sampling
+from radit_jax.inference.streams import Rows
 from radit_jax.models.decoder import Decoder
-from radit_jax.ops import ensemble, likelihood, masks
+from radit_jax.ops import likelihood, masks
+
+
+class Answers(NamedTuple):
+    """The answers so far; `advance` goes on from them."""
+
+    step: Int[Array, ""]  # tokens chosen, in the rows that have not ended
+    cache: Cache  # [layers b g m-1 c]: of the tokens that were read
+    tokens: Int[Array, "b m"]  # eos after the end
+    num_tokens: Int[Array, "b"]  # of the answer, without eos
+    finished: Bool[Array, "b"]
 
 
 def prefill(
     decoder: Decoder,
-    tokens: Int[Array, "b l"],
+    tokens: Int[Array, "m n"],
+    offsets: Int[Array, "m n"],
+    rows: Rows,
     lengths: Int[Array, "b"],
-    *,
-    num_free: int,
-) -> tuple[None, tuple[kv_cache.Cache, Float[Array, "b d"]]]:
+    prefix: Prefix | None,
+) -> tuple[None, Prompts]:
     """Reads the prompts.
 
-    Returns:
-      Kept: the cache of l + `num_free` slots, and the hidden state that follows each
-      prompt's last token.
+    Args:
+      decoder: the language model.
+      tokens: the prompts, in streams.
+      offsets: of each token in its prompt.
+      rows: where the prompts are.
+      lengths: of the prompts; 1 where a row only fills the batch.
+      prefix: that comes before each prompt.
     """
-    batch, num_slots = tokens.shape
-    cache = kv_cache.empty(decoder.config, batch, num_slots + num_free)
-    positions = jnp.broadcast_to(jnp.arange(num_slots)[None], tokens.shape)
-    mask = masks.prefix(_in_prompt(lengths, cache.length), num_slots)
-    hidden, cache = decoder(tokens, positions, mask, cache, 0)
-    last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)
-    return None, (cache, last[:, 0])
+    width = rows.slots.shape[-1]
+    places = jnp.arange(width)[None]
+    near = cached_forward.near(decoder.config, places, places)
+    own = masks.causal(width)[None] & near
+    starts = cached_forward.starts(prefix, len(lengths))
+    seen = cached_forward.seen_prefix(decoder.config, prefix, starts[:, None] + places)
+    positions = offsets + (0 if prefix is None else prefix.length[:, None])
+    x, cache = cached_forward.read(decoder, tokens, positions, rows, own, seen)
+    last = jnp.take_along_axis(
+        rows.slots, lengths.reshape(*rows.slots.shape[:2], 1) - 1, axis=2
+    )
+    hidden = jax.vmap(lambda stream, slots: stream[slots])(x, last[..., 0])
+    hidden = decoder.final_norm(hidden)
+    return None, Prompts(cache, lengths, hidden.reshape(-1, hidden.shape[-1]), prefix)
 
 
-def decode(
+def begin(
+    decoder: Decoder, tokens: Int[Array, "b m"], present: Bool[Array, "b"]
+) -> tuple[None, Answers]:
+    """Answers without any token; rows that are not present have finished.
+
+    Args:
+      decoder: the language model.
+      tokens: eos everywhere.
+      present: False where a row only fills the batch.
+    """
+    config = decoder.config
+    batch, max_tokens = tokens.shape
+    # The last token is never read, so it needs no slot.
+    slots = batch, config.num_kv_heads, max(1, max_tokens - 1), config.head_width
+    empty = jnp.zeros((config.num_layers, *slots), config.compute_dtype)
+    return None, Answers(
+        step=jnp.int32(0),
+        cache=Cache(empty, empty),
+        tokens=tokens,
+        num_tokens=jnp.zeros(batch, jnp.int32),
+        finished=~present,
+    )
+
+
+def advance(
     decoder: Decoder,
-    cache: kv_cache.Cache,
-    lengths: Int[Array, "b"],
-    hidden: Float[Array, "b d"],
-    present: Bool[Array, "b"],
+    answers: Answers,
+    prompts: Prompts,
+    seeds: UInt32[Array, "b"],
     stop: Bool[Array, "v"],
     log_p_r: Float[Array, "q k"] | None,
+    until: Int[Array, ""],
+    few: Int[Array, ""],
     *,
-    num_free: int,
-    max_new_tokens: int,
+    sampling: Sampling,
     eos_id: int,
-) -> tuple[tuple[Int[Array, "b m"], Int[Array, "b"]], kv_cache.Cache]:
-    """Greedy answers; ends as soon as every row has.
+) -> tuple[tuple[Array, ...], Answers]:
+    """Adds tokens to the rows that have not finished.
+
+    Ends after `until` tokens, or as soon as no more than `few` rows go on.
 
     Returns:
-      Tokens, eos after each row's end; their number without eos. Kept: the cache.
+      What hosts look at: step, tokens, num_tokens and finished. Kept: the answers.
     """
-    num_prompt_slots = cache.length - num_free
-    slots = jnp.arange(cache.length)[None]
-    # `masks.prefix` hides the slots after the newest.
-    seen = _in_prompt(lengths, cache.length) | (slots >= num_prompt_slots)
 
-    def choose(t, hidden, finished, tokens, num_tokens):
-        """Writes token t of the rows that go on."""
-        chosen = _pick(decoder.logits(hidden[:, None])[:, 0], log_p_r)
-        chosen = jnp.where(finished, eos_id, chosen)
-        num_tokens = num_tokens + (~finished & (chosen != eos_id))
-        return finished | stop[chosen], tokens.at[:, t].set(chosen), num_tokens
-
-    def advance(state):
-        t, finished, tokens, num_tokens, cache = state
-        newest = jax.lax.dynamic_slice_in_dim(tokens, t - 1, 1, axis=1)
-        slot = num_prompt_slots + t - 1
-        hidden, cache = decoder(
-            newest,
-            (lengths + t - 1)[:, None],
-            masks.prefix(seen, 1, slot),
-            cache,
-            slot,
+    def body(state: Answers) -> Answers:
+        # The token of the step before was chosen but not read.
+        hidden, cache = jax.lax.cond(
+            state.step > 0,
+            lambda: _read_newest(decoder, prompts, state),
+            lambda: (prompts.hidden, state.cache),
         )
-        return t + 1, *choose(t, hidden[:, 0], finished, tokens, num_tokens), cache
+        logits = decoder.logits(hidden[:, None])[:, 0]
+        chosen = choosing.choose(logits, log_p_r, seeds, state.step, sampling)
+        chosen = jnp.where(state.finished, eos_id, chosen)
+        goes_on = ~state.finished & (chosen != eos_id)
+        return Answers(
+            step=state.step + 1,
+            cache=cache,
+            tokens=jax.lax.dynamic_update_slice_in_dim(
+                state.tokens, chosen[:, None], state.step, axis=1
+            ),
+            num_tokens=state.num_tokens + goes_on,
+            finished=state.finished | stop[chosen],
+        )
 
-    tokens = jnp.full((len(lengths), max_new_tokens), eos_id, jnp.int32)
-    first = choose(0, hidden, ~present, tokens, jnp.zeros_like(lengths))
-    _, _, tokens, num_tokens, cache = jax.lax.while_loop(
-        lambda state: (state[0] < max_new_tokens) & ~jnp.all(state[1]),
-        advance,
-        (jnp.int32(1), *first, cache),
+    answers = jax.lax.while_loop(
+        lambda state: (state.step < until) & (jnp.sum(~state.finished) > few),
+        body,
+        answers,
     )
-    return (tokens, num_tokens), cache
+    shown = (answers.step, answers.tokens, answers.num_tokens, answers.finished)
+    return shown, answers
+
+
+def _read_newest(
+    decoder: Decoder, prompts: Prompts, answers: Answers
+) -> tuple[Float[Array, "b d"], Cache]:
+    slot = answers.step - 1
+    newest = jax.lax.dynamic_slice_in_dim(answers.tokens, slot, 1, axis=1)
+    starts = cached_forward.starts(prompts.prefix, len(newest)) + prompts.lengths
+    positions = (starts + slot)[:, None]
+    places = jnp.arange(answers.cache.num_slots)[None]
+    window = cached_forward.window(decoder.config)
+    answered = (places < slot) & (slot - places < window)
+    seen = [
+        *cached_forward.seen_prefix(decoder.config, prompts.prefix, positions),
+        cached_forward.seen_prompts(decoder.config, prompts, positions),
+        (answers.cache, answered[:, None]),
+    ]
+    own = jnp.ones((1, 1, 1), bool)
+    x, new = cached_forward.read(decoder, newest, positions, None, own, seen)
+    start = (0, 0, 0, slot, 0)
+    cache = Cache(
+        *(
+            jax.lax.dynamic_update_slice(old, fresh, start)
+            for old, fresh in zip(answers.cache, new, strict=True)
+        )
+    )
+    return decoder.final_norm(x)[:, 0], cache
 
 
 def rescore(
     decoder: Decoder,
-    cache: kv_cache.Cache,
-    lengths: Int[Array, "b"],
-    hidden: Float[Array, "b d"],
-    tokens: Int[Array, "b l"],
-    offsets: Int[Array, "b l"],
-    segment_ids: Int[Array, "b l"],
-    sources: Int[Array, "b t"],
-    targets: Int[Array, "b t"],
-    *,
-    num_free: int,
-) -> tuple[Float[Array, "b t"], None]:
-    """log p of every target token, given answers in one forward over the cache.
+    prompts: Prompts,
+    tokens: Int[Array, "m n"],
+    offsets: Int[Array, "m n"],
+    row_of: Int[Array, "m n"],
+    rows: Rows,
+    segment_ids: Int[Array, "b w"],
+    row_offsets: Int[Array, "b w"],
+    sources: Int[Array, "m t"],
+    targets: Int[Array, "m t"],
+) -> tuple[Float[Array, "m t"], None]:
+    """log p of every target token, given answers in one forward over the caches.
 
     Args:
       decoder: the language model.
-      cache: of `prefill`; free slots are cut or added to hold the answers.
-      lengths: prompt tokens.
-      hidden: after each prompt's last token.
-      tokens: a row's answers one after another, without their last tokens.
+      prompts: of `prefill`.
+      tokens: in streams, row by row the answers, each without its last token.
       offsets: of each token in its answer.
-      segment_ids: 1, 2, ... by answer; 0 for padding.
-      sources: what predicts each target: 0 is `hidden`, i + 1 is token i.
+      row_of: of each token, its prompt's row in the stream.
+      rows: where the tokens are.
+      segment_ids: in each row 1, 2, ... by answer; 0 for padding.
+      row_offsets: `offsets` in rows.
+      sources: what predicts each target: i < r is prompt i of the stream's r, r + i
+        is token i.
       targets: all tokens of all answers.
-      num_free: free slots of the cache.
     """
-    num_tokens, num_prompt_slots = tokens.shape[1], cache.length - num_free
-    cache = jax.tree.map(lambda x: _resize(x, num_prompt_slots, num_tokens), cache)
-    in_prompt = _in_prompt(lengths, num_prompt_slots)[:, None]
-    in_prompt = jnp.repeat(in_prompt, num_tokens, axis=1)
-    mask = jnp.concatenate([in_prompt, masks.segment_causal(segment_ids)], axis=-1)
-    positions = lengths[:, None] + offsets
-    block, _ = decoder(tokens, positions, mask, cache, num_prompt_slots)
-    block = jnp.concatenate([hidden[:, None], block], axis=1)
-    block = jnp.take_along_axis(block, sources[:, :, None], axis=1)
+    starts = (
+        cached_forward.starts(prompts.prefix, len(prompts.lengths)) + prompts.lengths
+    )
+    by_stream = starts.reshape(len(tokens), -1)
+    positions = jnp.take_along_axis(by_stream, row_of, axis=1) + offsets
+    row_positions = starts[:, None] + row_offsets
+    own = masks.segment_causal(segment_ids)
+    own &= cached_forward.near(decoder.config, row_positions, row_positions)
+    seen = [
+        *cached_forward.seen_prefix(decoder.config, prompts.prefix, row_positions),
+        cached_forward.seen_prompts(decoder.config, prompts, row_positions),
+    ]
+    x, _ = cached_forward.read(decoder, tokens, positions, rows, own, seen)
+    first = prompts.hidden.reshape(len(tokens), -1, x.shape[-1])
+    x = jnp.concatenate([first, decoder.final_norm(x)], axis=1)
+    x = jax.vmap(lambda stream, places: stream[places])(x, sources)
     dtype = decoder.config.compute_dtype
-    return likelihood.token_log_likelihood(
-        block, decoder.head, targets, dtype=dtype
-    ), None
+    return likelihood.token_log_likelihood(x, decoder.head, targets, dtype=dtype), None
 
 
-def _in_prompt(lengths: Int[Array, "b"], num_slots: int) -> Bool[Array, "b s"]:
-    return jnp.arange(num_slots)[None] < lengths[:, None]
-
-
-def _pick(
-    logits: Float[Array, "b v"], log_p_r: Float[Array, "q k"] | None
-) -> Int[Array, "b"]:
-    """The likeliest token of each row, or of each question's mixture for its rows."""
-    if log_p_r is None:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    log_probs = jax.nn.log_softmax(logits).reshape(*log_p_r.shape, -1)
-    mixed = ensemble.mix_tokens(log_probs, log_p_r)
-    chosen = jnp.argmax(mixed, axis=-1).astype(jnp.int32)
-    return jnp.repeat(chosen, log_p_r.shape[1])
-
-
-def _resize(
-    x: Float[Array, "layers b s g c"], num_kept: int, num_free: int
-) -> Float[Array, "layers b s2 g c"]:
-    """Keeps the first slots and puts free ones behind them."""
-    return jnp.pad(x[:, :, :num_kept], ((0, 0), (0, 0), (0, num_free), (0, 0), (0, 0)))
+def select(state: tuple, rows: Int[Array, "b2"]) -> tuple:
+    """Some rows of prompts and answers, for fewer to go on with."""
+    prompts, answers = state
+    cache, kept = (
+        Cache(*(x[:, rows] for x in some.cache)) for some in (prompts, answers)
+    )
+    prompts = prompts._replace(
+        cache=cache, lengths=prompts.lengths[rows], hidden=prompts.hidden[rows]
+    )
+    fields = ("tokens", "num_tokens", "finished")
+    chosen = {name: getattr(answers, name)[rows] for name in fields}
+    return prompts, answers._replace(cache=kept, **chosen)

@@ -20,6 +20,11 @@ def round_up(number: int, multiple: int) -> int:
     return max(1, -(-number // multiple)) * multiple
 
 
+def batch_rows(num: int, batch_size: int) -> int:
+    """Rows of a batch for so many: a full batch, or a power of two that holds them."""
+    return min(batch_size, max(8, 1 << (num - 1).bit_length()))
+
+
 def right_pad(
     rows: Sequence[Tokens], num_rows: int, num_tokens: int
 ) -> Int[np.ndarray, "b l"]:

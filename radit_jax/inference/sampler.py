@@ -1,41 +1,43 @@
-"""Sampler: greedy answers, and scores of given answers, from one prefilled KV cache.
+"""Sampler: answers to prompts, and scores of given answers, from the same caches.
 
-An answer ends at eos or at any token whose text holds a newline. Both count as an
-end when decoding; a given answer is scored as its tokens and then eos, the end that
-fine-tuning teaches, so that scores of answers that ended differently compare.
+An answer ends at eos or at any token whose text holds a stop string. Both count as an
+end when decoding; a given answer is scored as the tokens that are given, so whoever
+compares answers that ended differently gives each its eos, the end that fine-tuning
+teaches.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from radit_jax.inference import cached_steps
-from radit_jax.inference.placement import PlacedDecoder, Tokens, right_pad, round_up
-from radit_jax.models import kv_cache
+from radit_jax.inference import answer_rows, cached_steps
+from radit_jax.inference.batch import Batch, Limits, Steps
+from radit_jax.inference.cached_forward import Prefix, Prompts
+from radit_jax.inference.choosing import Sampling
+from radit_jax.inference.decoding import AS_SAMPLER, Decoding
+from radit_jax.inference.placement import PlacedDecoder, Tokens
+from radit_jax.inference.streams import Layout
 from radit_jax.models.decoder import Decoder
 
-_PROMPT_MULTIPLE = 64  # tokens; every bucket is a shape to compile
-_ANSWERS_MULTIPLE = 32  # tokens
+_MAX_PREFIXES = 8  # kept: one a task, and shorter ones of its longest questions
 
 
 @dataclasses.dataclass(frozen=True)
 class Prefilled:
     """A batch of prompts in the cache, which lives for this batch alone."""
 
-    cache: kv_cache.Cache
-    lengths: Int[Array, "b"]  # prompt tokens
-    hidden: Float[Array, "b d"]  # after the prompt's last token
-    present: Bool[Array, "b"]  # False: the row only fills the batch
-    num_tokens: tuple[int, ...]  # `lengths` of the rows that are present
+    prompts: Prompts
+    present: Bool[np.ndarray, "b"]  # False: the row only fills the batch
+    num_tokens: tuple[int, ...]  # of the rows that are present, prefix included
 
 
 class Sampler:
-    """Greedy decoding, and scoring of given answers, on a static KV cache.
+    """Decoding, and scoring of given answers, on caches of their prompts.
 
     Args:
       decoder: the language model.
@@ -43,6 +45,7 @@ class Sampler:
       stop_mask: True at every other token that ends an answer (a newline's).
       max_new_tokens: tokens decoded at most, the end included.
       mesh: devices to spread parameters and batches over; None: the default device.
+      sampling: how tokens are drawn; None: greedily.
 
     Raises:
       ValueError: where the mask is not as long as the model's vocabulary.
@@ -56,6 +59,7 @@ class Sampler:
         stop_mask: Bool[np.ndarray, "v"],
         max_new_tokens: int,
         mesh: Mesh | None = None,
+        sampling: Sampling | None = None,
     ):
         if len(stop_mask) != decoder.config.vocab_size:
             raise ValueError(
@@ -64,74 +68,92 @@ class Sampler:
             )
         self.eos_id = eos_id
         self.max_new_tokens = max_new_tokens
+        self.sampling = sampling or Sampling()
         self._stop = stop_mask | (np.arange(len(stop_mask)) == eos_id)
         self._placed = PlacedDecoder(decoder, mesh)
-        # The last decoded token is never read, so it needs no slot.
-        slots = {"num_free": max_new_tokens - 1}
-        limits = slots | {"max_new_tokens": max_new_tokens, "eos_id": eos_id}
-        self._prefill = self._compile(cached_steps.prefill, **slots)
-        self._decode = self._compile(cached_steps.decode, donate="cache", **limits)
-        self._rescore = self._compile(cached_steps.rescore, **slots)
+        self._num_devices = 1  # that a batch is spread over
+        if mesh is not None:
+            self._num_devices = mesh.shape["data"] * mesh.shape["fsdp"]
+        self._prefixes: dict[tuple[int, ...], Prefix] = {}
+        self._advance: dict[Sampling, Callable] = {}
+        self._prefill = self._placed.compile(cached_steps.prefill)
+        self._begin = self._placed.compile(cached_steps.begin)
+        self._rescore = self._placed.compile(cached_steps.rescore)
+        self._select = jax.jit(cached_steps.select)
 
-    def prefill(self, prompts: Sequence[Tokens], num_rows: int = 0) -> Prefilled:
+    def prefill(
+        self, prompts: Sequence[Tokens], num_rows: int = 0, prefix: Tokens = ()
+    ) -> Prefilled:
         """Runs the prompts once and keeps their keys and values.
 
         Args:
           prompts: token ids, at least one each.
           num_rows: rows of the batch; more than prompts: the rest is filled up, so
             that a last, smaller batch compiles nothing. 0: as many as prompts.
+          prefix: tokens before every prompt, such as demonstrations. They are read
+            once for all batches that have the same.
 
         Raises:
           ValueError: an empty prompt, one too long, or more prompts than rows.
         """
         num_rows = num_rows or len(prompts)
-        self._check_prompts(prompts, num_rows)
-        num_tokens = tuple(len(prompt) for prompt in prompts)
-        num_slots = round_up(max(num_tokens), _PROMPT_MULTIPLE)
-        tokens, lengths, present = self._placed.put(
-            (
-                right_pad(prompts, num_rows, num_slots),
-                np.array([*num_tokens, *[1] * (num_rows - len(prompts))], np.int32),
-                np.arange(num_rows) < len(prompts),
-            )
-        )
-        _, (cache, hidden) = self._prefill(tokens=tokens, lengths=lengths)
-        return Prefilled(cache, lengths, hidden, present, num_tokens)
+        self._check_prompts(prompts, num_rows, len(prefix))
+        read = self._read(prompts, num_rows, self._read_prefix(tuple(prefix)))
+        present = np.arange(num_rows) < len(prompts)
+        num_tokens = tuple(len(prefix) + len(prompt) for prompt in prompts)
+        return Prefilled(read, present, num_tokens)
 
     def decode(
-        self, prefilled: Prefilled, log_p_r: Float[np.ndarray, "q k"] | None = None
-    ) -> tuple[Int[np.ndarray, "b m"], Int[np.ndarray, "b"], Prefilled]:
-        """Greedy answers.
+        self,
+        prefilled: Prefilled,
+        log_p_r: Float[np.ndarray, "q k"] | None = None,
+        seeds: Sequence[int] | None = None,
+        decoding: Decoding = AS_SAMPLER,
+    ) -> tuple[Int[np.ndarray, "b m"], Int[np.ndarray, "b"]]:
+        """Answers; rows that have finished do not keep the others company.
 
         Args:
-          prefilled: used up: its cache is written in place. Go on with the returned.
+          prefilled: the prompts; still good afterwards.
           log_p_r: None: each row decodes by itself. Else rows q·k ... q·k + k-1 are
             the chunks of question q, -inf where it has fewer, and advance together
             on the next-token distribution mixed by log p_R (`ops.mix_tokens`).
+          seeds: of each prompt's draws, under 2³²; a question's first counts.
+            None: the sampling's seed everywhere.
+          decoding: how; its texts are cut at the stop strings, these tokens are not.
 
         Returns:
-          tokens: `max_new_tokens` a row, eos after the end.
+          tokens: the most that are allowed a row, eos after the end.
           num_tokens: how many of them are the answer. A stop token counts, for it
-            may hold text before its newline; eos does not.
-          The prefilled prompts again, for `rescore`.
+            may hold text before its stop string; eos does not.
+
+        Raises:
+          ValueError: a prompt too long for as many new tokens.
         """
-        (tokens, num_tokens), cache = self._decode(
-            cache=prefilled.cache,
-            lengths=prefilled.lengths,
-            hidden=prefilled.hidden,
-            present=prefilled.present,
-            stop=self._stop,
-            log_p_r=log_p_r,
+        limit = decoding.max_tokens or self.max_new_tokens
+        for i, num_tokens in enumerate(prefilled.num_tokens):
+            self._placed.check_positions(num_tokens + limit, f"prompt {i} with answer")
+        sampling = decoding.sampling or self.sampling
+        padded = np.full(len(prefilled.present), sampling.seed, np.uint32)
+        if seeds is not None:
+            padded[: len(seeds)] = seeds
+        batch = Batch(
+            self._steps(sampling),
+            prefilled.prompts,
+            prefilled.present,
+            log_p_r,
+            padded,
+            self._limits(decoding),
         )
-        tokens, num_tokens = jax.device_get((tokens, num_tokens))
-        rows = len(prefilled.num_tokens)
-        prefilled = dataclasses.replace(prefilled, cache=cache)
-        return tokens[:rows], num_tokens[:rows], prefilled
+        while batch.has_work:
+            batch.advance()
+            batch.retire()
+        num = len(prefilled.num_tokens)
+        return batch.tokens[:num], batch.num_tokens[:num]
 
     def rescore(
         self, prefilled: Prefilled, answers: Sequence[Sequence[Tokens]]
     ) -> list[Float[np.ndarray, "_a"]]:
-        """log p(answer | prompt), each row's answers in one forward over its cache.
+        """log p(answer | prompt), all rows' answers in one forward over the cache.
 
         Args:
           prefilled: the prompts; still good afterwards.
@@ -144,30 +166,82 @@ class Sampler:
         Raises:
           ValueError: rows that do not match, an empty answer, or one too long.
         """
+        by_token = self.rescore_tokens(prefilled, answers)
+        return [
+            np.array([scores.sum() for scores in row], np.float32) for row in by_token
+        ]
+
+    def rescore_tokens(
+        self, prefilled: Prefilled, answers: Sequence[Sequence[Tokens]]
+    ) -> list[list[Float[np.ndarray, "_t"]]]:
+        """As `rescore`, but a log-likelihood a token."""
         self._check_answers(prefilled, answers)
         if not any(answers):
-            return [np.empty(0, np.float32) for _ in answers]
-        batch = _lay_out(answers, len(prefilled.lengths))
-        log_likelihood, _ = self._rescore(
-            cache=prefilled.cache,
-            lengths=prefilled.lengths,
-            hidden=prefilled.hidden,
-            **self._placed.put(batch),
+            return [[] for _ in answers]
+        num_rows = len(prefilled.present)
+        layout, arrays = answer_rows.lay_out(
+            answers, num_rows, self._num_streams(num_rows)
         )
-        return [
-            _sum_each(row, [len(answer) for answer in given])
-            for row, given in zip(np.asarray(log_likelihood), answers, strict=False)
-        ]
+        found, _ = self._rescore(prompts=prefilled.prompts, **self._placed.put(arrays))
+        return answer_rows.sort_out(np.asarray(found), layout, answers)
 
     @property
     def num_traces(self) -> int:
-        """Batch shapes compiled so far, over all three steps."""
+        """Batch shapes compiled so far, over all steps."""
         return self._placed.num_traces
 
-    def _compile(self, step, donate: str | None = None, **static):
-        return self._placed.compile(functools.partial(step, **static), donate)
+    def _steps(self, sampling: Sampling) -> Steps:
+        # The seed is an argument: another one compiles nothing.
+        sampling = dataclasses.replace(sampling, seed=0)
+        if sampling not in self._advance:
+            step = functools.partial(
+                cached_steps.advance, sampling=sampling, eos_id=self.eos_id
+            )
+            self._advance[sampling] = self._placed.compile(step, donate="answers")
+        advance = self._advance[sampling]
+        return Steps(self._placed.put, self._begin, advance, self._select)
 
-    def _check_prompts(self, prompts: Sequence[Tokens], num_rows: int) -> None:
+    def _limits(self, decoding: Decoding) -> Limits:
+        max_tokens = decoding.max_tokens or self.max_new_tokens
+        stops = decoding.stops
+        if stops is None:
+            return Limits(max_tokens, self.eos_id, self._stop, None)
+        stop = stops.mask.copy()
+        stop[self.eos_id] = True
+        ended = stops.ended if stops.may_span_tokens else None
+        return Limits(max_tokens, self.eos_id, stop, ended)
+
+    def _read_prefix(self, tokens: tuple[int, ...]) -> Prefix | None:
+        if not tokens:
+            return None
+        if tokens not in self._prefixes:
+            if len(self._prefixes) == _MAX_PREFIXES:
+                del self._prefixes[next(iter(self._prefixes))]
+            read = self._read([tokens], 1, None)
+            self._prefixes[tokens] = Prefix(read.cache, read.lengths)
+        return self._prefixes[tokens]
+
+    def _read(
+        self, prompts: Sequence[Tokens], num_rows: int, prefix: Prefix | None
+    ) -> Prompts:
+        missing = num_rows - len(prompts)
+        num_tokens = [*map(len, prompts), *[0] * missing]
+        layout = Layout(num_tokens, self._num_streams(num_rows))
+        arrays = {
+            "tokens": layout.streams(prompts),
+            "offsets": layout.streams([range(num) for num in num_tokens]),
+            "rows": layout.rows,
+            "lengths": np.maximum(num_tokens, 1).astype(np.int32),
+        }
+        _, read = self._prefill(prefix=prefix, **self._placed.put(arrays))
+        return read
+
+    def _num_streams(self, num_rows: int) -> int:
+        return 1 if num_rows % self._num_devices else self._num_devices
+
+    def _check_prompts(
+        self, prompts: Sequence[Tokens], num_rows: int, num_prefix: int
+    ) -> None:
         if not prompts or len(prompts) > num_rows:
             raise ValueError(
                 f"{len(prompts)} prompts for a batch of {num_rows} rows; give at "
@@ -176,7 +250,7 @@ class Sampler:
         for i, prompt in enumerate(prompts):
             if not prompt:
                 raise ValueError(f"prompt {i} is empty; start prompts with bos.")
-            num_tokens = len(prompt) + self.max_new_tokens
+            num_tokens = num_prefix + len(prompt) + self.max_new_tokens
             self._placed.check_positions(num_tokens, f"prompt {i} with its answer")
 
     def _check_answers(
@@ -193,38 +267,3 @@ class Sampler:
             longest = max((len(answer) for answer in given), default=0)
             num_tokens = prefilled.num_tokens[i] + longest
             self._placed.check_positions(num_tokens, f"prompt {i} with an answer")
-
-
-def _lay_out(
-    answers: Sequence[Sequence[Tokens]], num_rows: int
-) -> dict[str, Int[np.ndarray, "b _"]]:
-    """A row's answers one after another; an answer's last token is only a target.
-
-    Example: answers (7, 8, 2) and (9, 2), where 2 is eos, become tokens (7, 8, 9),
-    offsets (0, 1, 0), segments (1, 1, 2), sources (0, 1, 2, 0, 3) and targets
-    (7, 8, 2, 9, 2).
-    """
-    fields = ("tokens", "offsets", "segment_ids", "sources", "targets")
-    rows: dict[str, list[list[int]]] = {f: [[] for _ in answers] for f in fields}
-    for r, given in enumerate(answers):
-        for segment, answer in enumerate(given, start=1):
-            start, num_fed = len(rows["tokens"][r]), len(answer) - 1
-            rows["tokens"][r] += answer[:-1]
-            rows["offsets"][r] += range(num_fed)
-            rows["segment_ids"][r] += [segment] * num_fed
-            rows["sources"][r] += [0, *range(start + 1, start + 1 + num_fed)]
-            rows["targets"][r] += answer
-    padded = {}
-    for field, given in rows.items():
-        num_tokens = round_up(max(map(len, given)), _ANSWERS_MULTIPLE)
-        padded[field] = right_pad(given, num_rows, num_tokens)
-    return padded
-
-
-def _sum_each(
-    log_likelihood: Float[np.ndarray, "t"], num_tokens: Sequence[int]
-) -> Float[np.ndarray, "a"]:
-    """Sums of consecutive runs: 2 and 1 of (-1, -2, -4) are (-3, -4)."""
-    ends = np.cumsum(num_tokens, dtype=np.int64)
-    runs = zip(ends - num_tokens, ends, strict=True)
-    return np.array([log_likelihood[a:z].sum() for a, z in runs], np.float32)

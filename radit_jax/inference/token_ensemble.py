@@ -4,16 +4,17 @@ Where `ensemble` mixes whole answers (RA-DIT, Eq. 2), here a question's k caches
 advance together, each fed the token that the mixture chose (arXiv 2301.12652, Eq. 2).
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
-from radit_jax.inference.ensemble import Question
-from radit_jax.inference.placement import Tokens
+from radit_jax.inference import answers
+from radit_jax.inference.answers import Answer
+from radit_jax.inference.decoding import AS_SAMPLER, Decoding
+from radit_jax.inference.questions import Question, Retrieval, groups
 from radit_jax.inference.sampler import Sampler
 from radit_jax.progress import Progress
-from radit_jax.text.answers import first_line
 from radit_jax.text.tokenizer import LMTokenizer
 
 
@@ -23,51 +24,84 @@ def token_ensemble(
     questions: Sequence[Question],
     batch_size: int,
     progress: Progress | None = None,
-) -> list[dict[str, str]]:
-    """Greedy answers: each token is argmax Σ_c p_LM(token | c∘x∘so far) p_R(c | x).
+    decoding: Decoding = AS_SAMPLER,
+) -> list[dict[str, Answer]]:
+    """Each token is argmax Σ_c p_LM(token | c∘x∘so far) p_R(c | x).
 
     Args:
       sampler: holds the LM.
       tokenizer: the LM's.
-      questions: any number; `gold` is not looked at.
+      questions: any number.
       batch_size: prompts that run together, or k if that is more.
-      progress: is told of each answer: one a retrieval of a question.
+      progress: is told of each answered question.
+      decoding: of the answers.
 
     Returns:
-      For each question, in the order given, a text for each of its retrievals.
+      For each question, in the order given, an answer for each of its retrievals. It
+      is the only candidate, and all chunks' answer; its probability is that of Eq. 2.
 
     Raises:
       ValueError: a retrieval that does not fit its question's prompts.
     """
     for i, question in enumerate(questions):
         question.check(f"question {i}")
-    jobs = [(i, name) for i, q in enumerate(questions) for name in q.retrievals]
-    jobs.sort(key=lambda job: -max(map(len, questions[job[0]].prompts)))
+    jobs = [
+        (i, name)
+        for i, question in enumerate(questions)
+        for name in question.retrievals
+    ]
     k = max((len(questions[i].retrievals[name].rows) for i, name in jobs), default=1)
-    num_together = max(1, batch_size // k)
-    texts = [dict.fromkeys(question.retrievals, "") for question in questions]
-    for start in range(0, len(jobs), num_together):
-        part = jobs[start : start + num_together]
-        rows, log_p_r = _lay_out([(questions[i], name) for i, name in part], k)
-        log_p_r = np.pad(log_p_r, ((0, num_together - len(part)), (0, 0)))
-        prefilled = sampler.prefill(rows, num_together * k)
-        tokens, num_tokens, _ = sampler.decode(prefilled, log_p_r)
-        for j, (i, name) in enumerate(part):
-            answer = tokens[j * k, : num_tokens[j * k]].tolist()
-            texts[i][name] = first_line(tokenizer.decode(answer))
-        if progress is not None:
-            progress.update(len(part))
-    return texts
+    padded = [_padded(questions[i], name, k) for i, name in jobs]
+    num_rows = max(1, batch_size // k) * k
+    found: list[dict[str, Answer | None]] = [
+        dict.fromkeys(q.retrievals) for q in questions
+    ]
+    for group in groups([question.size for question in padded], num_rows):
+        part = [padded[j] for j in group]
+        answered = _answer(sampler, tokenizer, part, num_rows, decoding)
+        for j, answer in zip(group, answered, strict=True):
+            i, name = jobs[j]
+            found[i] |= answer
+            if progress is not None and None not in found[i].values():
+                progress.update()
+    return found
 
 
-def _lay_out(
-    jobs: Sequence[tuple[Question, str]], k: int
-) -> tuple[list[Tokens], Float[np.ndarray, "q k"]]:
-    """k prompts a question; the first is repeated, with probability 0, up to k."""
-    prompts, log_p_r = [], np.full((len(jobs), k), -np.inf, np.float32)
-    for j, (question, name) in enumerate(jobs):
-        retrieval = question.retrievals[name]
-        rows = [*retrieval.rows, *[retrieval.rows[0]] * (k - len(retrieval.rows))]
-        prompts += [question.prompts[row] for row in rows]
-        log_p_r[j, : len(retrieval.log_p_r)] = retrieval.log_p_r
-    return prompts, log_p_r
+def _padded(question: Question, name: str, k: int) -> Question:
+    """One retriever's k prompts; the first is repeated where it has fewer."""
+    retrieval = question.retrievals[name]
+    num = len(retrieval.rows)
+    rows = [*retrieval.rows, *[retrieval.rows[0]] * (k - num)]
+    return dataclasses.replace(
+        question,
+        prompts=[question.prompts[row] for row in rows],
+        retrievals={name: Retrieval(tuple(range(num)), retrieval.log_p_r)},
+    )
+
+
+def _answer(
+    sampler: Sampler,
+    tokenizer: LMTokenizer,
+    group: Sequence[Question],
+    num_rows: int,
+    decoding: Decoding,
+) -> list[dict[str, Answer]]:
+    """Of padded questions, one batch."""
+    sampling = decoding.sampling or sampler.sampling
+    k = len(group[0].prompts)
+    log_p_r = np.full((num_rows // k, k), -np.inf, np.float32)
+    log_p_r[len(group) :] = 0.0  # of rows that only fill the batch
+    for row, question in zip(log_p_r, group, strict=False):
+        (retrieval,) = question.retrievals.values()
+        row[: len(retrieval.log_p_r)] = retrieval.log_p_r
+    prefilled = sampler.prefill(
+        [prompt for question in group for prompt in question.prompts],
+        num_rows,
+        group[0].prefix,
+    )
+    seeds = [seed for question in group for seed in question.seeds(sampling.seed)]
+    decoded = sampler.decode(prefilled, log_p_r, seeds, decoding)
+    said = decoding.texts(tokenizer, *decoded)[::k]
+    texts = [[text.strip()] * k for text in said]
+    scored = answers.score(sampler, tokenizer, group, texts, [prefilled])
+    return answers.mix(group, list(scored))

@@ -70,10 +70,16 @@ class Objective:
     def _passages(self, params: Any, batch: dict[str, Array]) -> Float[Array, "b k e"]:
         if self.passage is None:
             return batch["passages"]
-        ids, mask = batch["passage_ids"], batch["passage_mask"]
-        flat = (x.reshape(-1, x.shape[-1]) for x in (ids, mask))
-        embedded = self.passage.embed(self.passage_graph, params["passage"], *flat)
-        return embedded.reshape(*ids.shape[:2], -1)
+        # Rank by rank, and forward once more on the way back: the activations of b
+        # passages are held, not of b · k.
+        embed = jax.checkpoint(
+            lambda tokens: self.passage.embed(
+                self.passage_graph, params["passage"], *tokens
+            )
+        )
+        tokens = batch["passage_ids"], batch["passage_mask"]
+        by_rank = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tokens)
+        return jnp.swapaxes(jax.lax.map(embed, by_rank), 0, 1)
 
     def _loss(
         self, scores: Float[Array, "b k"], batch: dict[str, Array]

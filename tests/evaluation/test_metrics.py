@@ -124,3 +124,10 @@ def test_retrieval_metrics_counts_what_it_leaves_out():
 def test_retrieval_scores_refuses(ranked, positives, message):
     with pytest.raises(ValueError, match=message):
         metrics.retrieval_scores(ranked, positives, [1, 2])
+
+
+def test_accuracy_is_letter_by_letter():
+    assert metrics.accuracy(" Bern ", ["Uri", "Bern"])
+    assert not metrics.accuracy("bern", ["Uri", "Bern"])
+    with pytest.raises(ValueError, match="accepted answers are 'Bern'; give"):
+        metrics.accuracy("Bern", "Bern")

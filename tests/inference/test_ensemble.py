@@ -2,31 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tokenizers
 
+from radit_jax.inference import answers as answers_lib
 from radit_jax.inference import ensemble
 from radit_jax.inference.ensemble import Question, Retrieval, answer_ensemble
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.token_ensemble import token_ensemble
-from radit_jax.text.tokenizer import LMTokenizer
 
 from .reference import EOS, NEWLINE, VOCAB, full_log_probs, random_texts
 from .reference import score as reference_score
+from .tokenizer import TOKENIZER, make_tokenizer
 
-LETTERS = [chr(i) for i in range(ord("A"), ord("z") + 1)]
-
-
-def make_tokenizer(eos_id=EOS):
-    names = ["<pad>", "<s>", "</s>", "Ġ", ".", "Ċ", *LETTERS]
-    vocab = {name: i for i, name in enumerate(names[:VOCAB])}
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = tokenizers.decoders.ByteLevel()
-    backend.add_special_tokens(names[:3])
-    return LMTokenizer(backend, bos_id=1, eos_id=eos_id)
-
-
-TOKENIZER = make_tokenizer()
 PROMPTS = random_texts(25, 8, 3, 60)
 LOG_P_R = np.log([0.5, 0.3, 0.2]).tolist()
 QUESTIONS = [
@@ -136,7 +122,9 @@ def test_each_prompt_is_read_once(sampler, monkeypatch):
     read = []
     prefill = sampler.prefill
     monkeypatch.setattr(
-        sampler, "prefill", lambda rows, num: read.extend(rows) or prefill(rows, num)
+        sampler,
+        "prefill",
+        lambda rows, *rest: read.extend(rows) or prefill(rows, *rest),
     )
     answer_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
     assert sorted(read) == sorted(PROMPTS)
@@ -144,9 +132,9 @@ def test_each_prompt_is_read_once(sampler, monkeypatch):
 
 def test_saying_nothing_is_no_candidate_among_others():
     texts = ["", "b", "a", "b"]
-    assert ensemble._candidates(texts, (0, 1, 2, 3)) == ("b", "a")
-    assert ensemble._candidates(texts, (2, 0)) == ("a",)
-    assert ensemble._candidates(texts, (0,)) == ("",)
+    assert answers_lib.candidates(texts, (0, 1, 2, 3)) == ("b", "a")
+    assert answers_lib.candidates(texts, (2, 0)) == ("a",)
+    assert answers_lib.candidates(texts, (0,)) == ("",)
 
 
 def test_saying_nothing_at_all(decoder):
@@ -173,7 +161,15 @@ def test_token_ensemble_equals_a_loop_by_hand(decoder, sampler):
         for name, retrieval in question.retrievals.items():
             prompts = [question.prompts[row] for row in retrieval.rows]
             expected = greedy(decoder, prompts, retrieval.log_p_r)
-            assert by_retriever[name] == expected
+            answer = by_retriever[name]
+            assert answer.chunk_answers == (expected,) * len(prompts)
+            assert answer.candidates == (answer.text,) == (expected,)
+            output = [*TOKENIZER.encode(f" {expected}" if expected else ""), EOS]
+            by_chunk = [reference_score(decoder, p, output).sum() for p in prompts]
+            np.testing.assert_allclose(answer.log_likelihood, [by_chunk], rtol=1e-5)
+            mixed = np.log(np.exp(by_chunk + np.array(retrieval.log_p_r)).sum())
+            assert answer.log_probability == pytest.approx(mixed, rel=1e-5)
+            assert (answer.gold_log_likelihood is None) == (question.gold is None)
             alone.add(expected == greedy(decoder, prompts[:1], [0.0]))
     assert alone == {True, False}  # the mixture matters, at least once
 
@@ -190,6 +186,11 @@ def test_no_questions(sampler):
         (Retrieval((), ()), "question 1 has 0 rows and 0 log-prob.* 'base'; give one"),
         (Retrieval((0,), (0.0, 0.0)), "1 rows and 2 log-probabilities"),
         (Retrieval((0, 1), (0.0, 0.0)), r"rows \(0, 1\) .* 'base', but 1 prompts"),
+        (Retrieval((0,), (-0.7,)), "p_R for retriever 'base' that sum to 0.4966; give"),
+        (
+            Retrieval((0, 0), (0.0, 0.0)),
+            "that sum to 2; .*closed book has no retr",
+        ),
     ],
 )
 def test_bad_retrieval(sampler, run, retrieval, message):

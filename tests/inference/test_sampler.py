@@ -10,6 +10,7 @@ from .reference import (
     NEWLINE,
     VOCAB,
     full_log_probs,
+    make_decoder,
     random_texts,
 )
 from .reference import (
@@ -34,7 +35,7 @@ def naive_greedy(decoder, prompt, num_tokens, stops):
 
 
 def greedy(sampler, prompts, num_rows=0):
-    tokens, num_tokens, prefilled = sampler.decode(sampler.prefill(prompts, num_rows))
+    tokens, num_tokens = sampler.decode(sampler.prefill(prompts, num_rows))
     return [row[:n].tolist() for row, n in zip(tokens, num_tokens, strict=True)]
 
 
@@ -69,7 +70,7 @@ def test_stop_token_ends_and_counts(decoder):
     free = naive_greedy(decoder, PROMPTS[0], 7, (EOS,))
     stop = next(t for i, t in enumerate(free) if i >= 2 and t not in free[:i])
     end = free.index(stop) + 1
-    tokens, num_tokens, _ = stopping(decoder, stop, 7)
+    tokens, num_tokens = stopping(decoder, stop, 7)
     assert num_tokens[0] == end
     assert tokens[0].tolist() == free[:end] + [EOS] * (7 - end)
 
@@ -78,20 +79,21 @@ def test_eos_ends_and_does_not_count(decoder):
     free = naive_greedy(decoder, PROMPTS[0], 7, ())
     eos = next(t for i, t in enumerate(free) if i >= 2 and t not in free[:i])
     sampler = Sampler(decoder, eos_id=eos, stop_mask=NO_STOP, max_new_tokens=7)
-    tokens, num_tokens, _ = sampler.decode(sampler.prefill(PROMPTS[:1], 3))
+    tokens, num_tokens = sampler.decode(sampler.prefill(PROMPTS[:1], 3))
     assert num_tokens.tolist() == [free.index(eos)]
     assert tokens[0].tolist() == free[: free.index(eos)] + [eos] * (7 - free.index(eos))
 
 
 def test_one_new_token(decoder):
-    tokens, num_tokens, _ = stopping(decoder, NEWLINE, 1)
+    tokens, num_tokens = stopping(decoder, NEWLINE, 1)
     expected = [naive_greedy(decoder, prompt, 1, ()) for prompt in PROMPTS]
     assert tokens.tolist() == expected
     assert num_tokens.tolist() == [1] * 5
 
 
 def test_rescore_equals_scorer(decoder, sampler):
-    _, _, prefilled = sampler.decode(sampler.prefill(PROMPTS, 6))
+    prefilled = sampler.prefill(PROMPTS, 6)
+    sampler.decode(prefilled)
     scores = sampler.rescore(prefilled, ANSWERS)
     scorer = Scorer(decoder)
     for prompt, answers, row in zip(PROMPTS, ANSWERS, scores, strict=True):
@@ -119,11 +121,12 @@ def test_answers_longer_than_the_decoding_slots(decoder, sampler):
 
 
 def test_a_smaller_last_batch_compiles_nothing(decoder):
-    sampler = Sampler(decoder, eos_id=EOS, stop_mask=NO_STOP, max_new_tokens=3)
-    for rows in (slice(0, 5), slice(3, 5), slice(0, 1)):
-        _, _, prefilled = sampler.decode(sampler.prefill(PROMPTS[rows], 5))
-        sampler.rescore(prefilled, [[[7, 8, EOS], [EOS]]] * len(PROMPTS[rows]))
-    assert sampler.num_traces == 3  # prefill, decode, rescore
+    sampler = make_sampler(decoder, NO_STOP, 3)
+    for num, length in ((5, 30), (4, 37), (3, 45)):
+        prefilled = sampler.prefill([[9] * length] * num, 5)
+        sampler.decode(prefilled)
+        sampler.rescore(prefilled, [[[7, 8, EOS], [EOS]]] * num)
+    assert sampler.num_traces == 4  # prefill, begin, advance, rescore
 
 
 @pytest.mark.parametrize(("fsdp", "tensor"), [(1, 1), (2, 2)])
@@ -136,12 +139,89 @@ def test_eight_devices_agree_with_one(decoder, sampler, fsdp, tensor):
         mesh=make_mesh(fsdp=fsdp, tensor=tensor),
     )
     assert greedy(meshed, PROMPTS, 8) == greedy(sampler, PROMPTS, 6)
-    _, _, prefilled = meshed.decode(meshed.prefill(PROMPTS, 8))
-    assert prefilled.present.sharding.is_fully_replicated == (fsdp * tensor == 8)
+    tokens, _ = meshed.decode(meshed.prefill(PROMPTS, 8, DEMONSTRATIONS))
+    expected, _ = sampler.decode(sampler.prefill(PROMPTS, 6, DEMONSTRATIONS))
+    np.testing.assert_array_equal(tokens, expected)
+    prefilled = meshed.prefill(PROMPTS, 8)
+    assert not prefilled.prompts.lengths.sharding.is_fully_replicated
     scores = meshed.rescore(prefilled, ANSWERS)
     expected = sampler.rescore(sampler.prefill(PROMPTS, 6), ANSWERS)
     for one, other in zip(scores, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+DEMONSTRATIONS = random_texts(8, 1, 25, 40)[0]
+
+
+def test_a_shared_prefix_is_as_good_as_one_in_each_prompt(decoder, sampler):
+    whole = [[*DEMONSTRATIONS, *prompt] for prompt in PROMPTS]
+    expected = sampler.rescore(sampler.prefill(whole, 6), ANSWERS)
+    prefilled = sampler.prefill(PROMPTS, 6, DEMONSTRATIONS)
+    assert prefilled.prompts.prefix.cache.keys.shape[1] == 1
+    scores = sampler.rescore(prefilled, ANSWERS)
+    for one, other in zip(scores, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    tokens, num_tokens = sampler.decode(prefilled)
+    shared = [row[:n].tolist() for row, n in zip(tokens, num_tokens, strict=True)]
+    assert shared == greedy(sampler, whole, 6)
+    assert shared != greedy(sampler, PROMPTS, 6)  # it is seen at all
+    for answer, prompt in zip(shared, whole, strict=True):
+        expected = naive_greedy(decoder, prompt, 7, (EOS, NEWLINE))
+        assert answer == [token for token in expected if token != EOS]
+
+
+def test_a_prefix_is_read_once(decoder, monkeypatch):
+    sampler = Sampler(decoder, eos_id=EOS, stop_mask=NO_STOP, max_new_tokens=3)
+    read, run = [], sampler._read
+    monkeypatch.setattr(
+        sampler, "_read", lambda rows, *rest: read.append(len(rows)) or run(rows, *rest)
+    )
+    for prompts in (PROMPTS[:2], PROMPTS[2:4]):
+        sampler.prefill(prompts, 2, DEMONSTRATIONS)
+    assert read == [1, 2, 2]
+
+
+def test_no_more_prefixes_than_are_kept(sampler):
+    for token in range(20):
+        sampler.prefill([[9]], 1, [token + 6])
+    assert len(sampler._prefixes) == 8
+
+
+def test_finished_rows_are_retired(decoder, monkeypatch):
+    """Of 40 rows all but three end at once; the three go on in 32, 16, then 8."""
+    prompts = random_texts(2, 40, 1, 12)
+    free = greedy(make_sampler(decoder, NO_STOP, 12), prompts)
+    firsts = [answer[0] for answer in free]
+    going_on = {firsts[i] for i in (0, 7, 21)}
+    stop = ~np.isin(np.arange(VOCAB), list(going_on))
+    stop[[t for a in free for t in a if t in going_on]] = False
+    sampler = make_sampler(decoder, stop, 12)
+    sizes, select = [], sampler._select
+    monkeypatch.setattr(
+        sampler, "_select", lambda s, rows: sizes.append(len(rows)) or select(s, rows)
+    )
+    expected = [
+        naive_greedy(decoder, p, 12, {EOS, *np.flatnonzero(stop)}) for p in prompts
+    ]
+    found = greedy(sampler, prompts)
+    assert found == [[t for t in answer if t != EOS] for answer in expected]
+    assert sizes and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 16
+    assert max(map(len, found)) > 2
+
+
+def make_sampler(decoder, stop, max_new_tokens):
+    return Sampler(decoder, eos_id=EOS, stop_mask=stop, max_new_tokens=max_new_tokens)
+
+
+def test_a_sliding_window(decoder):
+    windowed = make_decoder(sliding_window=9)
+    sampler = make_sampler(windowed, NO_STOP, 7)
+    whole = [[*DEMONSTRATIONS, *prompt] for prompt in PROMPTS]
+    tokens, _ = sampler.decode(sampler.prefill(PROMPTS, 6, DEMONSTRATIONS))
+    expected = [naive_greedy(windowed, prompt, 7, (EOS,)) for prompt in whole]
+    for row, answer in zip(tokens.tolist(), expected, strict=True):
+        assert row[: len(answer)] == answer
+    assert expected != [naive_greedy(decoder, prompt, 7, (EOS,)) for prompt in whole]
 
 
 def test_no_answers(sampler):

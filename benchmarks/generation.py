@@ -1,0 +1,288 @@
+"""How fast questions are answered from their chunks, against transformers.
+
+python -m benchmarks.generation --model=SmolLM2.gguf --passages=psgs.tsv.gz \
+  --questions=train.jsonl.gz --passage_embeddings=p.npy --query_embeddings=q.npy \
+  [--quick] [--json=FILE]
+
+Each question has ten prompts, one a retrieved chunk. From each a greedy answer of up to
+16 tokens is decoded; the unique answers are scored under all ten chunks and mixed by
+log p_R (RA-DIT, Eq. 2). A second load has five demonstrations before every prompt.
+
+The peer is transformers: `generate` on left-padded batches of whole questions of like
+length, SDPA, ended by the same stop tokens. It is run in several ways, and the fastest
+is what we are compared to: rows a batch; answers scored by new forwards of prompt and
+answer, or on the cache that `generate` leaves; demonstrations read in every prompt, or
+once, their cache copied to every row of each batch.
+
+Each arm is a process of its own with two threads on the same two cores; they take
+turns. Both load the model from the same safetensors. First runs, which compile, are
+apart. Memory is the peak resident set once the model is loaded, weights included.
+"""
+
+import csv
+import gzip
+import json
+import pathlib
+import statistics
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+from absl import app, flags, logging
+
+from benchmarks import turns
+
+_MODEL = flags.DEFINE_string("model", None, "A .gguf file or a Hugging Face folder.")
+_PASSAGES = flags.DEFINE_string("passages", None, "psgs_w100.tsv, or .tsv.gz.")
+_QUESTIONS = flags.DEFINE_string("questions", None, "JSON lines; or .gz.")
+_PASSAGE_EMBEDDINGS = flags.DEFINE_string(
+    "passage_embeddings", None, ".npy, rows as the passages' lines."
+)
+_QUERY_EMBEDDINGS = flags.DEFINE_string(
+    "query_embeddings", None, ".npy, rows as the questions' lines."
+)
+_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
+_QUICK = flags.DEFINE_bool("quick", False, "2 questions, 3 runs, float32 alone.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Ours: predict.batch_size.")
+
+_NUM_CHUNKS, _MAX_TOKENS, _NEW_TOKENS, _NUM_SHOTS = 10, 1024, 16, 5
+_GOALS = {"0-shot": 1.5, "5-shot": 4.0}
+
+
+def ours(folder: str, dtype: str) -> None:
+    """A child process that answers with `inference.ensemble`."""
+    from radit_jax.inference.ensemble import (
+        Question,
+        Retrieval,
+        answer_ensemble,
+        newline_stop_mask,
+    )
+    from radit_jax.inference.sampler import Sampler
+    from radit_jax.models import pretrained
+
+    decoder, tokenizer = pretrained.load_lm(f"{folder}/model", dtype)
+    sampler = Sampler(
+        decoder,
+        eos_id=tokenizer.eos_id,
+        stop_mask=newline_stop_mask(tokenizer, decoder.config.vocab_size),
+        max_new_tokens=_NEW_TOKENS,
+    )
+
+    def answer(load: str, batch_size: int) -> None:
+        part = _read(folder, load)
+        asked = [
+            Question(
+                prompts, {"": Retrieval(rows, tuple(log_p_r))}, prefix=part["prefix"]
+            )
+            for prompts, log_p_r in zip(part["prompts"], part["log_p_r"], strict=True)
+            for rows in [tuple(range(len(prompts)))]
+        ]
+        answers = answer_ensemble(sampler, tokenizer, asked, batch_size)
+        found = [
+            {
+                "answer": answer[""].text,
+                "log_probability": answer[""].log_probability,
+                "chunk_answers": answer[""].chunk_answers,
+            }
+            for answer in answers
+        ]
+        _write(folder, f"ours-{load}-{dtype}", found)
+
+    turns.serve(answer)
+
+
+def peer(folder: str, dtype: str) -> None:
+    """A child process that answers with transformers."""
+    from benchmarks.generation_peer import Peer
+
+    lm = Peer(f"{folder}/model", dtype, _NEW_TOKENS)
+
+    def answer(load: str, **how) -> None:
+        _write(folder, f"peer-{load}-{dtype}", lm.answer(_read(folder, load), **how))
+
+    turns.serve(answer)
+
+
+def _read(folder: str, name: str):
+    return json.loads(pathlib.Path(folder, f"{name}.json").read_text())
+
+
+def _write(folder: str, name: str, found) -> None:
+    pathlib.Path(folder, f"{name}.json").write_text(json.dumps(found))
+
+
+def _lines(path: str) -> Iterator[str]:
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "rt", newline="") as file:
+        yield from file
+
+
+def prepare(folder: pathlib.Path) -> dict[str, dict]:
+    """Writes the model and the loads; returns what they are like."""
+    from radit_jax.models import huggingface, pretrained
+    from radit_jax.text import demonstrations
+
+    decoder, tokenizer = pretrained.load_lm(_MODEL.value)
+    huggingface.save_decoder(decoder, folder / "model", tokenizer)
+    rows = list(csv.reader(_lines(_PASSAGES.value), delimiter="\t"))[1:]
+    passages = [f"{title}: {text}" if title else text for _, text, title in rows]
+    questions = [json.loads(line) for line in _lines(_QUESTIONS.value)]
+    num = 2 if _QUICK.value else 32
+    drawn = np.random.default_rng(0).permutation(len(questions))
+    asked, shown = drawn[:num].tolist(), drawn[num : num + _NUM_SHOTS].tolist()
+    queries = np.load(_QUERY_EMBEDDINGS.value)[asked]
+    scores = queries @ np.load(_PASSAGE_EMBEDDINGS.value).T
+    found = np.argsort(-scores, axis=1)[:, :_NUM_CHUNKS]
+    weights = np.take_along_axis(scores, found, axis=1).astype(np.float64)
+    log_p_r = weights - np.logaddexp.reduce(weights, axis=1, keepdims=True)
+    solved = [
+        demonstrations.encode_demonstration(
+            tokenizer, questions[i]["question"], questions[i]["answers"][0]
+        )
+        for i in shown
+    ]
+    loads = {}
+    for name, before in (("0-shot", []), ("5-shot", solved)):
+        fitted = [
+            [
+                _prompt(tokenizer, questions[q]["question"], passages[c], before)
+                for c in chunks
+            ]
+            for q, chunks in zip(asked, found.tolist(), strict=True)
+        ]
+        prompts = [[list(one.prompt_ids) for one in some] for some in fitted]
+        prefix = list(fitted[0][0].prefix_ids)
+        load = {"prompts": prompts, "prefix": prefix, "log_p_r": log_p_r.tolist()}
+        _write(str(folder), name, load)
+        num_tokens = [len(prompt) for some in prompts for prompt in some]
+        loads[name] = {
+            "questions": num,
+            "prompts": len(num_tokens),
+            "prompt_tokens": sum(num_tokens),
+            "prefix_tokens": len(prefix),
+        }
+    return loads
+
+
+def _prompt(tokenizer, question: str, passage: str, solved: list[tuple[int, ...]]):
+    from radit_jax.text import demonstrations, templates
+
+    prompt = templates.encode_prompt(tokenizer, question, question, passage=passage)
+    fitted = demonstrations.fit_few_shot(prompt, solved, _MAX_TOKENS, _NEW_TOKENS)
+    if fitted.num_dropped:
+        raise ValueError(f"{question!r} leaves no room for the demonstrations.")
+    return fitted
+
+
+def _ways(load: str) -> Iterator[dict]:
+    """Of running the peer."""
+    sizes = (20,) if _QUICK.value else (10, 20, 40, 80)
+    for num_rows in sizes:
+        for keeps_cache in (True,) if _QUICK.value else (True, False):
+            yield {
+                "num_rows": num_rows,
+                "keeps_cache": keeps_cache,
+                "keeps_prefix": load == "5-shot",
+            }
+    if load == "5-shot":
+        yield {"num_rows": 20, "keeps_cache": True, "keeps_prefix": False}
+
+
+def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
+    """Interleaved runs of both arms on one load."""
+    arms = {
+        arm: turns.Child("benchmarks.generation", arm, str(folder), dtype)
+        for arm in ("ours", "peer")
+    }
+    work = {"load": load, "batch_size": _BATCH_SIZE.value}
+    first = arms["ours"].run(**work)
+    swept = []
+    for way in _ways(load):
+        swept.append(way | {"seconds": arms["peer"].run(load=load, **way)["seconds"]})
+    best = dict(min(swept, key=lambda way: way["seconds"]))
+    del best["seconds"]
+    runs: dict[str, list[dict]] = {"ours": [], "peer": []}
+    for _ in range(3 if _QUICK.value else 7):
+        runs["ours"].append(arms["ours"].run(**work))
+        runs["peer"].append(arms["peer"].run(load=load, **best))
+    for child in arms.values():
+        child.end()
+    seconds = {arm: [run["seconds"] for run in some] for arm, some in runs.items()}
+    ratios = [b / a for a, b in zip(seconds["ours"], seconds["peer"], strict=True)]
+    peaks = {arm: max(run["peak_bytes"] for run in some) for arm, some in runs.items()}
+    found = {
+        "load": load,
+        "dtype": dtype,
+        **{a: what["questions"] / statistics.median(s) for a, s in seconds.items()},
+        "ratio": statistics.median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
+        "memory_ratio": peaks["ours"] / peaks["peer"],
+        "peak_mib": {arm: peak / 2**20 for arm, peak in peaks.items()},
+        "first_run_more_seconds": first["seconds"] - statistics.median(seconds["ours"]),
+        "peer_is": best,
+        "peer_sweep": swept,
+        "goal": f"ratio >= {_GOALS[load]}",
+        **_agreement(folder, load, dtype),
+    }
+    logging.info("%s", found)
+    return found
+
+
+def _agreement(folder: pathlib.Path, load: str, dtype: str) -> dict:
+    """How many chunks' answers and best answers are the same text."""
+    both = [_read(str(folder), f"{arm}-{load}-{dtype}") for arm in ("ours", "peer")]
+    pairs = list(zip(*both, strict=True))
+    said = [(a["chunk_answers"], b["chunk_answers"]) for a, b in pairs]
+    differences = [
+        abs(a["log_probability"] - b["log_probability"])
+        for a, b in pairs
+        if a["chunk_answers"] == b["chunk_answers"]
+    ]
+    return {
+        "same_texts": sum(x == y for a, b in said for x, y in zip(a, b, strict=True)),
+        "texts": sum(len(a) for a, _ in said),
+        "same_best_answers": sum(a["answer"] == b["answer"] for a, b in pairs),
+        "largest_difference_nats": max(differences, default=None),
+    }
+
+
+def measure(folder: pathlib.Path) -> dict:
+    """All of it, as the JSON object that is printed."""
+    what = prepare(folder)
+    dtypes = ("float32",) if _QUICK.value else ("float32", "bfloat16")
+    loads = [compare(folder, load, d, what[load]) for load in what for d in dtypes]
+    exact = [load for load in loads if load["dtype"] == "float32"]
+    agrees = all(load["same_texts"] == load["texts"] for load in exact)
+    differences = [load["largest_difference_nats"] or 0.0 for load in exact]
+    kept = {"ours", "peer", "ratio", "ratio_range", "memory_ratio", "goal"}
+    return {
+        "name": "generation",
+        **{key: value for key, value in exact[0].items() if key in kept},
+        "unit": "questions/s, 0-shot, float32",
+        "agrees": "float32: every chunk's greedy text is the same, mixed log "
+        f"probabilities within {max(differences):.1e} nats"
+        if agrees
+        else False,
+        "loads": loads,
+        "parts": what,
+        "how": f"{_MODEL.value}; {_NUM_CHUNKS} chunks a question, up to {_NEW_TOKENS} "
+        "new tokens, answers rescored and mixed; 2 threads; peer: transformers, SDPA, "
+        f"the fastest of the ways in peer_sweep; ours: batch_size {_BATCH_SIZE.value}",
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Measures, and prints one JSON line last."""
+    del argv
+    with tempfile.TemporaryDirectory() as folder:
+        line = json.dumps(measure(pathlib.Path(folder)))
+    if _JSON.value:
+        pathlib.Path(_JSON.value).write_text(line + "\n")
+    print(line)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(
+        ["model", "passages", "questions", "passage_embeddings", "query_embeddings"]
+    )
+    app.run(main)

@@ -1,0 +1,1 @@
+"""The paper's benchmarks: their files, prompts, retriever queries and scores."""

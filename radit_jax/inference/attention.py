@@ -1,0 +1,111 @@
+"""Attention over keys and values that lie in several places.
+
+New tokens see parts: demonstrations that all rows share, a row's own prompt, its
+answer so far, themselves. Nothing is copied to bring the parts together: each gives
+its sums of weights and of weighted values, and these are merged (as in flash
+attention, arXiv 2205.14135; shared prefixes: Hydragen, arXiv 2402.05099).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from radit_jax.models import layers
+
+_MASKED = -1e30  # finite, as in `layers.attend`
+_QUERY_BLOCK = 128  # tokens: bounds the scores that are held at once
+
+
+class Cache(NamedTuple):
+    """Keys and values of tokens that were read, of one layer or of all.
+
+    Heads come before slots, as products want them: [layers b g s c], or [b g s c].
+    """
+
+    keys: Array
+    values: Array
+
+    @property
+    def num_slots(self) -> int:
+        """s: how many tokens fit."""
+        return self.keys.shape[-2]
+
+
+class Part(NamedTuple):
+    """Some of the tokens that a query may see, in one layer."""
+
+    cache: Cache  # [b g s c]; b is 1 where all rows share them
+    mask: Bool[Array, "#b #l s"]
+
+
+class _Sums(NamedTuple):
+    """Of one part: softmax's sums, and what they are relative to."""
+
+    mixed: Float[Array, "b l g r c"]  # Σ exp(score - top) value
+    total: Float[Array, "b l g r 1"]  # Σ exp(score - top)
+    top: Float[Array, "b l g r 1"]
+
+
+def attend(
+    query: Float[Array, "b l h c"],
+    own: Part,
+    seen: Sequence[Part],
+    dtype: str,
+) -> Float[Array, "b l h c"]:
+    """softmax(q·k / √c) v over all parts.
+
+    Args:
+      query: of the new tokens.
+      own: the new tokens themselves; no token sees a later one.
+      seen: parts that were read before.
+      dtype: of the products' inputs; sums are float32.
+    """
+    blocks = []
+    for start in range(0, query.shape[1], _QUERY_BLOCK):
+        stop = min(start + _QUERY_BLOCK, query.shape[1])
+        cut = Cache(*(x[:, :, :stop] for x in own.cache))
+        parts = [Part(cut, own.mask[:, :, :stop]), *seen]
+        parts = [Part(part.cache, _rows(part.mask, start, stop)) for part in parts]
+        blocks.append(_attend_block(query[:, start:stop], parts, dtype))
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
+
+
+def _rows(mask: Bool[Array, "b #l s"], start: int, stop: int):
+    return mask if mask.shape[1] == 1 else mask[:, start:stop]
+
+
+def _attend_block(query, parts: Sequence[Part], dtype: str):
+    batch, length, num_heads, c = query.shape
+    g = parts[0].cache.keys.shape[1]
+    scaled = (query * c**-0.5).reshape(batch, length, g, num_heads // g, c)
+    sums = [_sums(scaled, part, dtype) for part in parts]
+    if len(sums) == 1:
+        return (sums[0].mixed / sums[0].total).reshape(query.shape)
+    top = sums[0].top
+    for part in sums[1:]:
+        top = jnp.maximum(top, part.top)
+    factors = [jnp.exp(part.top - top) for part in sums]
+    mixed = sum(f * part.mixed for f, part in zip(factors, sums, strict=True))
+    total = sum(f * part.total for f, part in zip(factors, sums, strict=True))
+    return (mixed / total).reshape(query.shape)
+
+
+def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> _Sums:
+    """One part's; what all rows share is one product, not one a row."""
+    keys, values = part.cache
+    if len(keys) == 1 and len(query) > 1:
+        scores = layers.einsum("blgrc,gsc->gblrs", query, keys[0], dtype)
+        mask, axes = part.mask[None, :, :, None], (1, 2, 0, 3)
+        back, values = "gblrs,gsc->gblrc", values[0]
+    else:
+        scores = layers.einsum("blgrc,bgsc->bglrs", query, keys, dtype)
+        mask, axes = part.mask[:, None, :, None], (0, 2, 1, 3)
+        back = "bglrs,bgsc->bglrc"
+    scores = jnp.where(mask, scores, _MASKED)
+    top = jnp.max(scores, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - top)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    mixed = layers.einsum(back, weights, values, dtype)
+    return _Sums(*(x.transpose(*axes, 4) for x in (mixed, total, top)))
