@@ -4,9 +4,9 @@ r"""Which LM scores, losses and data teach a query tower? MiniLM and SmolLM2-135
 
 FOLDER holds the 61,864 passages and the questions of configs/wiki_mix.py, which says
 how to make it (RADIT_WIKI_MIX names it too). Writes study/evaluation/results.json and
-study.html, and prints the table. On 2 cores about 40 minutes for stages 1 and 2, which
-another run's `chunks` and `embeddings` save if they are copied into the workdir, and
-about an hour for the rest, half of it for the arm that trains both towers.
+study.html, and prints the table. On 2 busy cores an hour after stages 1 and 2, without
+the last arm, which trains both towers and encodes ten passages a query at each step.
+Another run's `chunks` and `embeddings`, copied into the workdir, save those stages.
 
 Each size is a field: --config.scoring.max_questions, .retriever_training.num_steps,
 .instructions.max_dev (retrieval is measured on so many dev questions) and

@@ -63,6 +63,8 @@ def _assert_close(folder, expected, pattern, tolerance):
     ):
         assert one.keys() == other.keys()
         for name, value in one.items():
+            if name == "work":  # how much was padded depends on the devices
+                continue
             np.testing.assert_allclose(value, other[name], atol=tolerance, err_msg=name)
 
 
