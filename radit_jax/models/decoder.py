@@ -8,7 +8,6 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from radit_jax.models import layers
-from radit_jax.models.kv_cache import Cache
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,24 +65,14 @@ class Attention(nnx.Module):
         self.output = projection((heads, head), (embed,), False)
         self.dtype = config.compute_dtype
 
-    def __call__(self, x, rope, mask, past, offset):
-        """Attends over these tokens, or over `past` with these tokens written in.
-
-        Returns:
-          The mixed values [b l d], and these tokens' (keys, values), each [b l g c].
-        """
-        query = layers.rotate(self.query(x), rope)
-        new = (layers.rotate(self.key(x), rope), self.value(x))
-        seen = new if past is None else _write(past, new, offset)
-        mixed = layers.attend(query, *seen, mask, self.dtype)
-        return self.output(mixed), new
-
-
-def _write(past, new, offset):
-    return tuple(
-        jax.lax.dynamic_update_slice(old, fresh.astype(old.dtype), (0, offset, 0, 0))
-        for old, fresh in zip(past, new, strict=True)
-    )
+    def __call__(self, x, rope, mask):
+        """Mixes the values [b l d] of the tokens that `mask` lets each one see."""
+        query, key = (
+            layers.rotate(self.query(x), rope),
+            layers.rotate(self.key(x), rope),
+        )
+        mixed = layers.attend(query, key, self.value(x), mask, self.dtype)
+        return self.output(mixed)
 
 
 class GatedMLP(nnx.Module):
@@ -115,11 +104,10 @@ class DecoderLayer(nnx.Module):
         self.mlp_norm = layers.RMSNorm(width, epsilon, rngs, num_layers)
         self.mlp = GatedMLP(config, rngs)
 
-    def __call__(self, x, rope, mask, past, offset):
-        """One layer; see `Attention` for the arguments and the second result."""
-        mixed, new = self.attention(self.attention_norm(x), rope, mask, past, offset)
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), new
+    def __call__(self, x, rope, mask):
+        """One layer; see `Attention` for the arguments."""
+        x = x + self.attention(self.attention_norm(x), rope, mask)
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class Decoder(nnx.Module):
@@ -154,56 +142,37 @@ class Decoder(nnx.Module):
         self,
         tokens: Int[Array, "b l"],
         positions: Int[Array, "b l"],
-        mask: Bool[Array, "b l s"],
-        cache: Cache | None = None,
-        offset: int | Int[Array, ""] = 0,
-    ) -> tuple[Float[Array, "b l d"], Cache | None]:
+        mask: Bool[Array, "b l l"],
+    ) -> Float[Array, "b l d"]:
         """Reads `tokens`.
 
         Args:
           tokens: ids.
           positions: of each token in its own text, from 0: the rotary positions.
-          mask: which keys a token may attend to; `ops.masks` builds it. Without a
-            cache s is l, with one s is the cache's length. A row of False is allowed.
-          cache: keys and values of earlier tokens; these tokens' are written at slots
-            [offset, offset + l) and are visible to the mask.
-          offset: the first of those slots.
+          mask: which tokens a token may attend to; `ops.masks` builds it. A row of
+            False is allowed.
 
         Returns:
-          Hidden states after the final norm, float32, and the written cache (None if
-          none was given).
-
-        Raises:
-          ValueError: if a cached context is longer than the model's sliding window.
+          Hidden states after the final norm, float32.
         """
         config = self.config
-        mask = _window(mask, positions, cache, config.sliding_window)
+        mask = _window(mask, positions, config.sliding_window)
         frequencies = layers.rope_frequencies(
             config.head_width, config.rope_theta, config.rope_scaling
         )
         rope = layers.rope_table(positions, frequencies)
         graphdef, stack = nnx.split(self.layers)
 
-        def body(x, xs):
-            params, past = xs
-            x, new = nnx.merge(graphdef, params)(x, rope, mask, past, offset)
-            # Only the new tokens leave the scan; the cache is written once, after it.
-            return x, None if past is None else new
+        def body(x, params):
+            return nnx.merge(graphdef, params)(x, rope, mask), None
 
         x = self.embedding[...][tokens]
-        past = None if cache is None else (cache.keys, cache.values)
-        x, new = jax.lax.scan(layers.maybe_remat(body, config.remat), x, (stack, past))
-        hidden = self.final_norm(x)
-        return hidden, None if cache is None else cache.write(*new, offset)
+        x, _ = jax.lax.scan(layers.maybe_remat(body, config.remat), x, stack)
+        return self.final_norm(x)
 
 
-def _window(mask, positions, cache, window: int | None):
+def _window(mask, positions, window: int | None):
     if window is None or mask.shape[-1] <= window:
         return mask
-    if cache is not None:
-        raise ValueError(
-            f"a cache of {mask.shape[-1]} tokens is longer than this model's sliding "
-            f"window of {window}; keep prompt and answer within {window} tokens."
-        )
     distance = positions[:, :, None] - positions[:, None, :]
     return jnp.logical_and(mask, distance < window)

@@ -110,7 +110,7 @@ def next_token_loss(graphdef, params, batch):
     """Eq. 3 over one batch of packed rows: (summed loss, target tokens, {})."""
     decoder = nnx.merge(graphdef, params)
     mask = masks.segment_causal(batch["segment_ids"])
-    hidden, _ = decoder(batch["tokens"], batch["positions"], mask)
+    hidden = decoder(batch["tokens"], batch["positions"], mask)
     hidden = jnp.take_along_axis(hidden, batch["target_positions"][..., None], axis=1)
     log_likelihood = likelihood.token_log_likelihood(
         hidden,

@@ -34,7 +34,7 @@ def make_decoder(seed: int = 0, **changes) -> Decoder:
 @jax.jit
 def _all_logits(decoder, tokens):
     positions = jnp.arange(tokens.shape[1])[None]
-    hidden, _ = decoder(tokens, positions, masks.causal(tokens.shape[1])[None])
+    hidden = decoder(tokens, positions, masks.causal(tokens.shape[1])[None])
     return decoder.logits(hidden)
 
 

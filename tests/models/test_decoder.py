@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from radit_jax.models import kv_cache
 from radit_jax.models.decoder import DecoderConfig
 
 from .conftest import DECODER, causal_inputs, draw_tokens, make_decoder, run
@@ -19,7 +18,7 @@ def test_a_hidden_state_depends_on_no_later_token(decoder):
 
     @jax.jit
     def hidden_at_3(params):
-        return nnx.merge(graphdef, params)(*inputs)[0][0, 3].sum()
+        return nnx.merge(graphdef, params)(*inputs)[0, 3].sum()
 
     gradient = jax.grad(hidden_at_3)(params)["embedding"][...]
     reached = np.abs(np.asarray(gradient)).max(axis=1) > 0
@@ -33,13 +32,13 @@ def test_rows_that_attend_to_nothing_are_finite_and_change_no_other(decoder):
 
     @jax.jit
     def loss(params, mask):
-        hidden, _ = nnx.merge(graphdef, params)(tokens, positions, mask)
+        hidden = nnx.merge(graphdef, params)(tokens, positions, mask)
         return jnp.sum(jnp.square(hidden)), hidden
 
     (_, hidden), gradient = jax.value_and_grad(loss, has_aux=True)(params, padded)
     assert np.isfinite(hidden).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    whole, _ = run(decoder, tokens, positions, mask)
+    whole = run(decoder, tokens, positions, mask)
     np.testing.assert_allclose(hidden[0], whole[0], atol=1e-6)
     np.testing.assert_allclose(hidden[1, :4], whole[1, :4], atol=1e-6)
 
@@ -49,76 +48,25 @@ def test_packed_examples_equal_the_examples_alone(decoder):
     segments = np.array([1] * 4 + [2] * 3)
     mask = (segments[:, None] == segments) & np.tril(np.ones((7, 7), bool))
     positions = np.array([[0, 1, 2, 3, 0, 1, 2]])
-    packed, _ = run(
+    packed = run(
         decoder,
         jnp.asarray(np.concatenate([first, second], 1)),
         jnp.asarray(positions),
         jnp.asarray(mask[None]),
     )
-    alone = [run(decoder, *causal_inputs(tokens))[0] for tokens in (first, second)]
+    alone = [run(decoder, *causal_inputs(tokens)) for tokens in (first, second)]
     np.testing.assert_allclose(packed, np.concatenate(alone, 1), atol=1e-5)
-
-
-@pytest.mark.parametrize("pieces", [(4, 1, 2), (1,) * 7, (7,)])
-def test_reading_with_a_cache_equals_reading_at_once(decoder, pieces):
-    tokens, positions, mask = causal_inputs(draw_tokens(2, 7))
-    whole, none = run(decoder, tokens, positions, mask)
-    assert none is None
-    slots = jnp.zeros((2, 7, 9), bool).at[:, :, :7].set(mask)
-    cache, read, offset = kv_cache.empty(decoder.config, 2, 9), [], 0
-    for size in pieces:
-        part = slice(offset, offset + size)
-        hidden, cache = run(
-            decoder,
-            tokens[:, part],
-            positions[:, part],
-            slots[:, part],
-            cache,
-            jnp.int32(offset),
-        )
-        read.append(hidden)
-        offset += size
-    np.testing.assert_allclose(np.concatenate(read, 1), whole, atol=1e-5)
-
-
-def test_a_traced_offset_compiles_once(decoder):
-    graphdef, params = nnx.split(decoder)
-    tokens, positions, _ = causal_inputs(draw_tokens(1, 5))
-    traces = []
-
-    @jax.jit
-    def step(params, token, position, cache, offset):
-        traces.append(1)
-        mask = (jnp.arange(5) <= offset)[None, None]
-        return nnx.merge(graphdef, params)(token, position, mask, cache, offset)
-
-    cache = kv_cache.empty(decoder.config, 1, 5)
-    for i in range(5):
-        hidden, cache = step(
-            params, tokens[:, i : i + 1], positions[:, i : i + 1], cache, jnp.int32(i)
-        )
-    whole, _ = run(decoder, *causal_inputs(draw_tokens(1, 5)))
-    np.testing.assert_allclose(hidden[:, 0], whole[:, 4], atol=1e-5)
-    assert len(traces) == 1
 
 
 def test_sliding_window_hides_older_tokens(decoder):
     tokens, positions, mask = causal_inputs(draw_tokens(2, 7))
     near = positions[:, :, None] - positions[:, None, :] < 3
-    expected, _ = run(decoder, tokens, positions, mask & near)
+    expected = run(decoder, tokens, positions, mask & near)
     windowed_decoder = make_decoder(sliding_window=3)
-    windowed, _ = run(windowed_decoder, tokens, positions, mask)
+    windowed = run(windowed_decoder, tokens, positions, mask)
     np.testing.assert_allclose(windowed, expected, atol=1e-6)
-    full, _ = run(windowed_decoder, tokens[:, :3], positions[:, :3], mask[:, :3, :3])
+    full = run(windowed_decoder, tokens[:, :3], positions[:, :3], mask[:, :3, :3])
     np.testing.assert_allclose(full, expected[:, :3], atol=1e-5)
-
-
-def test_a_cache_beyond_the_sliding_window_is_refused():
-    decoder = make_decoder(sliding_window=3)
-    tokens, positions, _ = causal_inputs(draw_tokens(1, 2))
-    cache = kv_cache.empty(decoder.config, 1, 4)
-    with pytest.raises(ValueError, match="4 tokens is longer than .* window of 3"):
-        decoder(tokens, positions, jnp.ones((1, 2, 4), bool), cache)
 
 
 def test_remat_changes_no_gradient():
@@ -127,7 +75,7 @@ def test_remat_changes_no_gradient():
     def gradient(remat):
         graphdef, params = nnx.split(make_decoder(remat=remat))
         return jax.jit(
-            jax.grad(lambda p: jnp.sum(nnx.merge(graphdef, p)(*inputs)[0][:, -1]))
+            jax.grad(lambda p: jnp.sum(nnx.merge(graphdef, p)(*inputs)[:, -1]))
         )(params)
 
     def close(a, b):
@@ -140,7 +88,7 @@ def test_bfloat16_stays_near_float32_and_returns_float32():
     hidden = {}
     for dtype in ("float32", "bfloat16"):
         model = make_decoder(compute_dtype=dtype)
-        hidden[dtype], _ = run(model, *causal_inputs(draw_tokens(2, 5)))
+        hidden[dtype] = run(model, *causal_inputs(draw_tokens(2, 5)))
         assert hidden[dtype].dtype == jnp.float32
     difference = np.abs(hidden["float32"] - hidden["bfloat16"]).max()
     assert 1e-5 < difference < 0.1

@@ -41,7 +41,7 @@ def test_logits_equal_transformers_and_so_do_those_of_our_copy(tmp_path, name):
     theirs = draw(hf.AutoModelForCausalLM.from_config(CONFIGS[name]()))
     theirs.save_pretrained(tmp_path / "theirs")
     ours = huggingface.load_decoder(tmp_path / "theirs")
-    hidden, _ = run(ours, TOKENS, *causal())
+    hidden = run(ours, TOKENS, *causal())
     expected = logits_of(theirs)
     assert_close(ours.logits(hidden), expected, atol=1e-4)
 
@@ -58,7 +58,7 @@ def test_sharded_files_of_transformers_load(tmp_path):
     theirs = draw(hf.LlamaForCausalLM(hf.LlamaConfig(**GQA)))
     theirs.save_pretrained(tmp_path, max_shard_size="9KB")
     assert (tmp_path / "model.safetensors.index.json").exists()
-    hidden, _ = run(huggingface.load_decoder(tmp_path), TOKENS, *causal())
+    hidden = run(huggingface.load_decoder(tmp_path), TOKENS, *causal())
     with torch.no_grad():
         expected = theirs.model(torch.tensor(TOKENS)).last_hidden_state
     assert_close(hidden, expected, atol=1e-4)
@@ -69,7 +69,7 @@ def test_bfloat16_files_load(tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = huggingface.load_decoder(tmp_path)
     assert_close(ours.head, theirs.lm_head.weight.float(), atol=0)
-    hidden, _ = run(ours, TOKENS, *causal())
+    hidden = run(ours, TOKENS, *causal())
     # Not theirs.float(): its rotary frequencies stay rounded to bfloat16.
     again = hf.LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     assert_close(ours.logits(hidden), logits_of(again.eval()), atol=1e-4)
@@ -85,7 +85,7 @@ def test_gradients_equal_torch(tmp_path):
     @jax.jit
     def loss(params):
         model = nnx.merge(graphdef, params)
-        hidden, _ = model(*inputs)
+        hidden = model(*inputs)
         log_p = jax.nn.log_softmax(model.logits(hidden[:, -1:]))
         return log_p[:, 0, 7].sum()
 

@@ -56,7 +56,7 @@ def test_attention(llama):
     positions, mask = causal()
     frequencies = layers.rope_frequencies(4, 10_000.0, None)
     rope = layers.rope_table(jnp.asarray(positions), frequencies)
-    mixed, _ = run(layer(ours.layers, 1).attention, X, rope, mask, None, 0)
+    mixed = run(layer(ours.layers, 1).attention, X, rope, mask)
     hidden_by = torch.tensor(np.where(mask, 0.0, -np.inf)[:, None].astype(np.float32))
     expected, _ = theirs.layers[1].self_attn(
         X_TORCH,

@@ -67,7 +67,7 @@ def read(decoder, tokenizer):
     length = tokens.shape[1]
     positions = np.arange(length)[None]
     mask = np.tril(np.ones((length, length), bool))[None]
-    hidden, _ = run(decoder, tokens, positions, mask)
+    hidden = run(decoder, tokens, positions, mask)
     logits = torch.tensor(np.asarray(decoder.logits(hidden)))
     return torch.tensor(tokens), torch.log_softmax(logits, -1)
 
