@@ -51,22 +51,16 @@ _GOALS = {"0-shot": 1.5, "5-shot": 4.0}
 
 def ours(folder: str, dtype: str) -> None:
     """A child process that answers with `inference.ensemble`."""
-    from radit_jax.inference.ensemble import (
-        Question,
-        Retrieval,
-        answer_ensemble,
-        newline_stop_mask,
-    )
+    from radit_jax.inference.decoding import Decoding
+    from radit_jax.inference.ensemble import answer_ensemble
+    from radit_jax.inference.questions import Question, Retrieval
     from radit_jax.inference.sampler import Sampler
+    from radit_jax.inference.stops import Stops
     from radit_jax.models import pretrained
 
     decoder, tokenizer = pretrained.load_lm(f"{folder}/model", dtype)
-    sampler = Sampler(
-        decoder,
-        eos_id=tokenizer.eos_id,
-        stop_mask=newline_stop_mask(tokenizer, decoder.config.vocab_size),
-        max_new_tokens=_NEW_TOKENS,
-    )
+    sampler = Sampler(decoder, eos_id=tokenizer.eos_id)
+    decoding = Decoding(_NEW_TOKENS, Stops(tokenizer, decoder.config.vocab_size))
 
     def answer(load: str, batch_size: int) -> None:
         part = _read(folder, load)
@@ -77,7 +71,7 @@ def ours(folder: str, dtype: str) -> None:
             for prompts, log_p_r in zip(part["prompts"], part["log_p_r"], strict=True)
             for rows in [tuple(range(len(prompts)))]
         ]
-        answers = answer_ensemble(sampler, tokenizer, asked, batch_size)
+        answers = answer_ensemble(sampler, tokenizer, asked, batch_size, decoding)
         found = [
             {
                 "answer": answer[""].text,

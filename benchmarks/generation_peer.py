@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import transformers
 
-from radit_jax.inference.ensemble import newline_stop_mask
+from radit_jax.inference.stops import Stops
 from radit_jax.text import templates
 from radit_jax.text.answers import first_line
 from radit_jax.text.tokenizer import LMTokenizer
@@ -21,7 +21,7 @@ class Peer:
             model, dtype=getattr(torch, dtype), attn_implementation="sdpa"
         ).eval()
         self._tokenizer = LMTokenizer.from_directory(model)
-        stop = newline_stop_mask(self._tokenizer, self._lm.config.vocab_size)
+        stop = Stops(self._tokenizer, self._lm.config.vocab_size).mask
         stop[self._tokenizer.eos_id] = True
         self._generation = transformers.GenerationConfig(
             max_new_tokens=num_new,

@@ -16,7 +16,7 @@ from etils import epath
 from launch import cli
 from radit_jax import artifacts
 from radit_jax.config import Config
-from radit_jax.inference.ensemble import Answer
+from radit_jax.inference.answers import Answer
 from radit_jax.stages import inputs, predict
 from radit_jax.types import Chunk, Instruction, Retrieved
 from radit_jax.workdir import Workdir

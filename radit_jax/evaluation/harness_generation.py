@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from jax.sharding import Mesh
 
 from radit_jax.inference.decoding import Decoding
@@ -47,13 +46,7 @@ class Generator:
         self._config, self._tokenizer = decoder.config, tokenizer
         self._published, self._batch_size = published, batch_size
         self._stops: dict[tuple[str, ...], Stops] = {}
-        self.sampler = Sampler(
-            decoder,
-            eos_id=tokenizer.eos_id,
-            stop_mask=np.zeros(decoder.config.vocab_size, bool),
-            max_new_tokens=1,
-            mesh=mesh,
-        )
+        self.sampler = Sampler(decoder, eos_id=tokenizer.eos_id, mesh=mesh)
 
     def stops(self, strings: tuple[str, ...]) -> Stops:
         """An answer ends at the first of these, or at eos."""
@@ -108,9 +101,9 @@ class Generator:
         """Answers of one batch, with eos after their end."""
         prompts = [list(prompt) for prompt in prompts]
         prefilled = self.sampler.prefill(prompts, self._batch_size)
-        seed = decoding.sampling.seed if decoding.sampling else 0
+        seed = decoding.sampling.seed
         seeds = [Question([prompt], {}).seeds(seed)[0] for prompt in prompts]
-        tokens, _ = self.sampler.decode(prefilled, seeds=seeds, decoding=decoding)
+        tokens, _ = self.sampler.decode(prefilled, decoding, seeds=seeds)
         return [row.tolist() for row in tokens]
 
 

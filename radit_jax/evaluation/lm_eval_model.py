@@ -23,7 +23,8 @@ from lm_eval.api.registry import model_registry
 from radit_jax.evaluation import harness_requests
 from radit_jax.evaluation.harness_generation import Generator, Row
 from radit_jax.inference.decoding import Decoding
-from radit_jax.inference.ensemble import Question, Retrieval, answer_ensemble
+from radit_jax.inference.ensemble import answer_ensemble
+from radit_jax.inference.questions import Question, Retrieval
 from radit_jax.inference.scorer import Scorer
 from radit_jax.models.decoder import Decoder
 from radit_jax.text.tokenizer import LMTokenizer
@@ -270,7 +271,7 @@ class HarnessLM(TemplateLM):
             self._segments,
             questions,
             self.batch_size,
-            decoding=decoding,
+            decoding,
         )
         return [answer[""].text for answer in answers]
 

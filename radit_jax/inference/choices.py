@@ -106,7 +106,6 @@ def bare_prompt(tokenizer: LMTokenizer) -> list[int]:
 
 def choose(
     sampler: Sampler,
-    tokenizer: LMTokenizer,
     questions: Sequence[ChoiceQuestion],
     batch_size: int,
     progress: Progress | None = None,
@@ -115,7 +114,6 @@ def choose(
 
     Args:
       sampler: holds the LM.
-      tokenizer: the LM's; asked nothing, and here for the ensembles' sake.
       questions: any number; batches are made of whole questions of like length.
       batch_size: prompts that run together.
       progress: is told of each answered question.
@@ -127,7 +125,6 @@ def choose(
       ValueError: options or retrievals that can't be scored, all of them checked
         before any is.
     """
-    del tokenizer
     for i, question in enumerate(questions):
         question.check(f"question {i}")
     sizes = [questions_lib.size(q.prefix, q.prompts) for q in questions]

@@ -15,16 +15,13 @@ from radit_jax.text.tokenizer import LMTokenizer
 class Decoding:
     """How long answers get, where they end, and how tokens are drawn."""
 
-    max_tokens: int = 0  # the end included; 0: the sampler's
-    stops: Stops | None = None  # None: the sampler's stop mask, and the first line
-    sampling: Sampling | None = None  # None: the sampler's
+    max_tokens: int  # the end included
+    stops: Stops
+    sampling: Sampling = Sampling()  # greedy
 
     def text(self, tokenizer: LMTokenizer, tokens: Tokens) -> str:
         """An answer's text before its end, outer spaces and all."""
-        text = tokenizer.decode(tokens)
-        if self.stops is None:
-            return text.split("\n", 1)[0]
-        return self.stops.cut(text)
+        return self.stops.cut(tokenizer.decode(tokens))
 
     def texts(
         self,
@@ -35,6 +32,3 @@ class Decoding:
         """Of `Sampler.decode`'s answers."""
         rows = zip(tokens, num_tokens, strict=True)
         return [self.text(tokenizer, row[:num].tolist()) for row, num in rows]
-
-
-AS_SAMPLER = Decoding()

@@ -9,25 +9,14 @@ read once.
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-from jaxtyping import Bool
-
 from radit_jax.inference import answers
 from radit_jax.inference.answers import Answer, Scored
-from radit_jax.inference.decoding import AS_SAMPLER, Decoding
+from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.placement import batch_rows
-from radit_jax.inference.questions import Question, Retrieval, groups
+from radit_jax.inference.questions import Question, groups
 from radit_jax.inference.sampler import Sampler
-from radit_jax.inference.stops import Stops
 from radit_jax.progress import Progress
 from radit_jax.text.tokenizer import LMTokenizer
-
-__all__ = ["Answer", "Question", "Retrieval", "answer_ensemble", "newline_stop_mask"]
-
-
-def newline_stop_mask(tokenizer: LMTokenizer, vocab_size: int) -> Bool[np.ndarray, "v"]:
-    r"""True at every token whose text holds a newline, such as ".\n\n"."""
-    return Stops(tokenizer, vocab_size).mask
 
 
 def answer_ensemble(
@@ -35,8 +24,8 @@ def answer_ensemble(
     tokenizer: LMTokenizer,
     questions: Sequence[Question],
     batch_size: int,
+    decoding: Decoding,
     progress: Progress | None = None,
-    decoding: Decoding = AS_SAMPLER,
 ) -> list[dict[str, Answer]]:
     """Eq. 2: argmax over answers y of Σ_c p_LM(y | c∘x) p_R(c | x).
 
@@ -50,8 +39,8 @@ def answer_ensemble(
       questions: any number; batches are made of whole questions of like length.
       batch_size: prompts that run together. A question with more takes several
         batches, whose caches are all held until it is answered.
-      progress: is told of each answered question.
       decoding: of the chunks' answers.
+      progress: is told of each answered question.
 
     Returns:
       For each question, in the order given, an answer for each of its retrievals.
@@ -79,15 +68,15 @@ def _score(
     decoding: Decoding,
 ) -> Iterator[Scored]:
     """Decodes a group's prompts, then scores its candidates on the same caches."""
-    sampling = decoding.sampling or sampler.sampling
     prompts = [prompt for question in group for prompt in question.prompts]
-    seeds = [seed for question in group for seed in question.seeds(sampling.seed)]
+    seed = decoding.sampling.seed
+    seeds = [one for question in group for one in question.seeds(seed)]
     caches, texts = [], []
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
         num_rows = batch_rows(len(prompts[rows]), batch_size)
         prefilled = sampler.prefill(prompts[rows], num_rows, group[0].prefix)
-        found = sampler.decode(prefilled, seeds=seeds[rows], decoding=decoding)
+        found = sampler.decode(prefilled, decoding, seeds=seeds[rows])
         texts += [text.strip() for text in decoding.texts(tokenizer, *found)]
         caches.append(prefilled)
     rest = iter(texts)

@@ -1,7 +1,7 @@
 """Sampler: answers to prompts, and scores of given answers, from the same caches.
 
-An answer ends at eos or at any token whose text holds a stop string. Both count as an
-end when decoding; a given answer is scored as the tokens that are given, so whoever
+An answer ends at eos or where its text holds a stop string. Both count as an end when
+decoding; a given answer is scored as the tokens that are given, so whoever
 compares answers that ended differently gives each its eos, the end that fine-tuning
 teaches.
 """
@@ -19,7 +19,7 @@ from radit_jax.inference import answer_rows, cached_steps
 from radit_jax.inference.batch import Batch, Limits, Steps
 from radit_jax.inference.cached_forward import Prefix, Prompts
 from radit_jax.inference.choosing import Sampling
-from radit_jax.inference.decoding import AS_SAMPLER, Decoding
+from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.placement import PlacedDecoder, Tokens
 from radit_jax.inference.streams import Layout
 from radit_jax.models.decoder import Decoder
@@ -42,34 +42,11 @@ class Sampler:
     Args:
       decoder: the language model.
       eos_id: ends an answer.
-      stop_mask: True at every other token that ends an answer (a newline's).
-      max_new_tokens: tokens decoded at most, the end included.
       mesh: devices to spread parameters and batches over; None: the default device.
-      sampling: how tokens are drawn; None: greedily.
-
-    Raises:
-      ValueError: where the mask is not as long as the model's vocabulary.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        *,
-        eos_id: int,
-        stop_mask: Bool[np.ndarray, "v"],
-        max_new_tokens: int,
-        mesh: Mesh | None = None,
-        sampling: Sampling | None = None,
-    ):
-        if len(stop_mask) != decoder.config.vocab_size:
-            raise ValueError(
-                f"the stop mask has {len(stop_mask)} entries, but the model has "
-                f"{decoder.config.vocab_size} tokens; build it for this model."
-            )
+    def __init__(self, decoder: Decoder, *, eos_id: int, mesh: Mesh | None = None):
         self.eos_id = eos_id
-        self.max_new_tokens = max_new_tokens
-        self.sampling = sampling or Sampling()
-        self._stop = stop_mask | (np.arange(len(stop_mask)) == eos_id)
         self._placed = PlacedDecoder(decoder, mesh)
         self._num_devices = 1  # that a batch is spread over
         if mesh is not None:
@@ -106,20 +83,20 @@ class Sampler:
     def decode(
         self,
         prefilled: Prefilled,
+        decoding: Decoding,
         log_p_r: Float[np.ndarray, "q k"] | None = None,
         seeds: Sequence[int] | None = None,
-        decoding: Decoding = AS_SAMPLER,
     ) -> tuple[Int[np.ndarray, "b m"], Int[np.ndarray, "b"]]:
         """Answers; rows that have finished do not keep the others company.
 
         Args:
           prefilled: the prompts; still good afterwards.
+          decoding: how; its texts are cut at the stop strings, these tokens are not.
           log_p_r: None: each row decodes by itself. Else rows q·k ... q·k + k-1 are
             the chunks of question q, -inf where it has fewer, and advance together
             on the next-token distribution mixed by log p_R (`ops.mix_tokens`).
           seeds: of each prompt's draws, under 2³²; a question's first counts.
             None: the sampling's seed everywhere.
-          decoding: how; its texts are cut at the stop strings, these tokens are not.
 
         Returns:
           tokens: the most that are allowed a row, eos after the end.
@@ -127,12 +104,13 @@ class Sampler:
             may hold text before its stop string; eos does not.
 
         Raises:
-          ValueError: a prompt too long for as many new tokens.
+          ValueError: a prompt too long for as many new tokens, or stop strings of
+            another model's tokens.
         """
-        limit = decoding.max_tokens or self.max_new_tokens
+        limit, sampling = decoding.max_tokens, decoding.sampling
         for i, num_tokens in enumerate(prefilled.num_tokens):
-            self._placed.check_positions(num_tokens + limit, f"prompt {i} with answer")
-        sampling = decoding.sampling or self.sampling
+            what = f"prompt {i} with its answer"
+            self._placed.check_positions(num_tokens + limit, what)
         padded = np.full(len(prefilled.present), sampling.seed, np.uint32)
         if seeds is not None:
             padded[: len(seeds)] = seeds
@@ -202,14 +180,16 @@ class Sampler:
         return Steps(self._placed.put, self._begin, advance, self._select)
 
     def _limits(self, decoding: Decoding) -> Limits:
-        max_tokens = decoding.max_tokens or self.max_new_tokens
-        stops = decoding.stops
-        if stops is None:
-            return Limits(max_tokens, self.eos_id, self._stop, None)
+        stops, vocab_size = decoding.stops, self._placed.config.vocab_size
+        if len(stops.mask) != vocab_size:
+            raise ValueError(
+                f"the stop mask has {len(stops.mask)} entries, but the model has "
+                f"{vocab_size} tokens; build it for this model."
+            )
         stop = stops.mask.copy()
         stop[self.eos_id] = True
         ended = stops.ended if stops.may_span_tokens else None
-        return Limits(max_tokens, self.eos_id, stop, ended)
+        return Limits(decoding.max_tokens, self.eos_id, stop, ended)
 
     def _read_prefix(self, tokens: tuple[int, ...]) -> Prefix | None:
         if not tokens:
@@ -250,8 +230,7 @@ class Sampler:
         for i, prompt in enumerate(prompts):
             if not prompt:
                 raise ValueError(f"prompt {i} is empty; start prompts with bos.")
-            num_tokens = num_prefix + len(prompt) + self.max_new_tokens
-            self._placed.check_positions(num_tokens, f"prompt {i} with its answer")
+            self._placed.check_positions(num_prefix + len(prompt), f"prompt {i}")
 
     def _check_answers(
         self, prefilled: Prefilled, answers: Sequence[Sequence[Tokens]]

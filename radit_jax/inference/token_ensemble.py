@@ -11,7 +11,7 @@ import numpy as np
 
 from radit_jax.inference import answers
 from radit_jax.inference.answers import Answer
-from radit_jax.inference.decoding import AS_SAMPLER, Decoding
+from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.questions import Question, Retrieval, groups
 from radit_jax.inference.sampler import Sampler
 from radit_jax.progress import Progress
@@ -23,8 +23,8 @@ def token_ensemble(
     tokenizer: LMTokenizer,
     questions: Sequence[Question],
     batch_size: int,
+    decoding: Decoding,
     progress: Progress | None = None,
-    decoding: Decoding = AS_SAMPLER,
 ) -> list[dict[str, Answer]]:
     """Each token is argmax Σ_c p_LM(token | c∘x∘so far) p_R(c | x).
 
@@ -33,8 +33,8 @@ def token_ensemble(
       tokenizer: the LM's.
       questions: any number.
       batch_size: prompts that run together, or k if that is more.
-      progress: is told of each answered question.
       decoding: of the answers.
+      progress: is told of each answered question.
 
     Returns:
       For each question, in the order given, an answer for each of its retrievals. It
@@ -87,7 +87,6 @@ def _answer(
     decoding: Decoding,
 ) -> list[dict[str, Answer]]:
     """Of padded questions, one batch."""
-    sampling = decoding.sampling or sampler.sampling
     k = len(group[0].prompts)
     log_p_r = np.full((num_rows // k, k), -np.inf, np.float32)
     log_p_r[len(group) :] = 0.0  # of rows that only fill the batch
@@ -99,8 +98,9 @@ def _answer(
         num_rows,
         group[0].prefix,
     )
-    seeds = [seed for question in group for seed in question.seeds(sampling.seed)]
-    decoded = sampler.decode(prefilled, log_p_r, seeds, decoding)
+    seed = decoding.sampling.seed
+    seeds = [one for question in group for one in question.seeds(seed)]
+    decoded = sampler.decode(prefilled, decoding, log_p_r, seeds)
     said = decoding.texts(tokenizer, *decoded)[::k]
     texts = [[text.strip()] * k for text in said]
     scored = answers.score(sampler, tokenizer, group, texts, [prefilled])

@@ -131,7 +131,7 @@ class _LMs:
 
     def __init__(self, config: Config, workdir: Workdir):
         self._config, self._workdir = config, workdir
-        self._loaded: dict[str, tuple[Sampler, LMTokenizer]] = {}
+        self._loaded: dict[str, tuple[Sampler, LMTokenizer, Stops]] = {}
 
     def tokenizer(self, name: str) -> LMTokenizer:
         """Of the LM, which need not be loaded."""
@@ -140,24 +140,18 @@ class _LMs:
             path = self._workdir.lm(name) / "model"
         return pretrained.load_lm_tokenizer(path)
 
-    def load(self, name: str) -> tuple[Sampler, LMTokenizer]:
-        """The LM on all devices; the one before is dropped."""
+    def load(self, name: str) -> tuple[Sampler, LMTokenizer, Stops]:
+        """The LM on all devices, and a line's end; the LM before is dropped."""
         if name not in self._loaded:
             if self._loaded:
                 self._loaded.clear()
                 gc.collect()
                 jax.clear_caches()
             decoder, tokenizer = inputs.load_lm(self._config, self._workdir, name)
-            stops = Stops(tokenizer, decoder.config.vocab_size)
             self._loaded[name] = (
-                Sampler(
-                    decoder,
-                    eos_id=tokenizer.eos_id,
-                    stop_mask=stops.mask,
-                    max_new_tokens=1,  # each benchmark has its own
-                    mesh=mesh.make_mesh(),
-                ),
+                Sampler(decoder, eos_id=tokenizer.eos_id, mesh=mesh.make_mesh()),
                 tokenizer,
+                Stops(tokenizer, decoder.config.vocab_size),
             )
         return self._loaded[name]
 
@@ -205,10 +199,8 @@ def _evaluate(
             continue
         part = items[start : start + size]
         found, fields = background.of(part, start)
-        sampler, tokenizer = lms.load(job.run.lm)
         records = answering.answer(
-            sampler,
-            tokenizer,
+            *lms.load(job.run.lm),
             prompter,
             part,
             found,

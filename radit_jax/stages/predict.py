@@ -11,14 +11,11 @@ from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, PredictConfig
 from radit_jax.corpus.questions import subset
 from radit_jax.evaluation import systems
+from radit_jax.inference.answers import Answer
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.decoding import Decoding
-from radit_jax.inference.ensemble import (
-    Answer,
-    Question,
-    Retrieval,
-    answer_ensemble,
-)
+from radit_jax.inference.ensemble import answer_ensemble
+from radit_jax.inference.questions import Question, Retrieval
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.stops import Stops
 from radit_jax.inference.token_ensemble import token_ensemble
@@ -201,19 +198,12 @@ class Answerer:
             )
             for one in shown
         ]
-        stops = Stops(tokenizer, decoder.config.vocab_size, settings.stop)
         self._decoding = Decoding(
             settings.max_answer_tokens,
-            stops,
+            Stops(tokenizer, decoder.config.vocab_size, settings.stop),
             Sampling(settings.temperature, settings.top_p, settings.seed),
         )
-        self._sampler = Sampler(
-            decoder,
-            eos_id=tokenizer.eos_id,
-            stop_mask=stops.mask,
-            max_new_tokens=settings.max_answer_tokens,
-            mesh=mesh.make_mesh(),
-        )
+        self._sampler = Sampler(decoder, eos_id=tokenizer.eos_id, mesh=mesh.make_mesh())
 
     def answer(
         self, questions: list[Question], progress: Progress | None = None
@@ -227,8 +217,8 @@ class Answerer:
             self._tokenizer,
             questions,
             settings.batch_size,
-            progress,
             self._decoding,
+            progress,
         )
 
     def question(

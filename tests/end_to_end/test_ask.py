@@ -5,7 +5,7 @@ import pytest
 
 from launch import ask
 from radit_jax.artifacts import ArtifactError
-from radit_jax.inference.ensemble import Answer
+from radit_jax.inference.answers import Answer
 from radit_jax.stages import evaluate, inputs, predict
 from radit_jax.types import Chunk
 from radit_jax.workdir import Workdir

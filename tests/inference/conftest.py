@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
 
 from radit_jax.inference.sampler import Sampler
 
-from .reference import EOS, NEWLINE, VOCAB, make_decoder
+from .reference import EOS, make_decoder
 
 
 @pytest.fixture(scope="package")
@@ -13,5 +12,4 @@ def decoder():
 
 @pytest.fixture(scope="package")
 def sampler(decoder):
-    stop = np.arange(VOCAB) == NEWLINE
-    return Sampler(decoder, eos_id=EOS, stop_mask=stop, max_new_tokens=7)
+    return Sampler(decoder, eos_id=EOS)

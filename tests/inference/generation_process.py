@@ -8,13 +8,14 @@ import numpy as np
 from etils import epath
 
 from radit_jax.inference.choices import ChoiceQuestion, choose
-from radit_jax.inference.ensemble import Question, Retrieval, answer_ensemble
+from radit_jax.inference.ensemble import answer_ensemble
+from radit_jax.inference.questions import Question, Retrieval
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.token_ensemble import token_ensemble
 from radit_jax.training.mesh import make_mesh
 
-from .reference import EOS, NEWLINE, VOCAB, make_decoder, random_texts
-from .tokenizer import TOKENIZER
+from .reference import EOS, make_decoder, random_texts
+from .tokenizer import DECODING, TOKENIZER
 
 PROMPTS = random_texts(25, 8, 3, 60)
 WEIGHTS = tuple(np.log([0.5, 0.3, 0.2]))
@@ -30,16 +31,10 @@ CHOICE = ChoiceQuestion(
 
 def answers(mesh) -> dict:
     """What is said and scored on these devices."""
-    sampler = Sampler(
-        make_decoder(),
-        eos_id=EOS,
-        stop_mask=np.arange(VOCAB) == NEWLINE,
-        max_new_tokens=7,
-        mesh=mesh,
-    )
-    mixed = answer_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
-    by_token = token_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=24)
-    (choice,) = choose(sampler, TOKENIZER, [CHOICE], batch_size=8)
+    sampler = Sampler(make_decoder(), eos_id=EOS, mesh=mesh)
+    mixed = answer_ensemble(sampler, TOKENIZER, QUESTIONS, 8, DECODING)
+    by_token = token_ensemble(sampler, TOKENIZER, QUESTIONS, 24, DECODING)
+    (choice,) = choose(sampler, [CHOICE], batch_size=8)
     return {
         "texts": [list(answer["base"].chunk_answers) for answer in mixed],
         "by_token": [answer["base"].text for answer in by_token],

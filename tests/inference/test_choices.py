@@ -36,7 +36,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def found(sampler):
-    return choose(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+    return choose(sampler, QUESTIONS, batch_size=8)
 
 
 def test_equals_scores_by_hand(decoder, found):
@@ -76,7 +76,7 @@ def check_by_hand(decoder, question, retrieval, choice):
 def test_heads_are_read_and_not_scored(decoder, sampler):
     heads = [[11, 12], [13]]
     question = dataclasses.replace(QUESTIONS[1], heads=heads)
-    (found,) = choose(sampler, TOKENIZER, [question], batch_size=8)
+    (found,) = choose(sampler, [question], batch_size=8)
     expected = [
         [
             reference_score(decoder, [*PREFIX, *PROMPTS[3 + row], *head], option).sum()
@@ -93,7 +93,7 @@ def test_scores_choose_differently(found):
 
 
 def test_batches_do_not_matter(sampler, found):
-    others = choose(sampler, TOKENIZER, QUESTIONS[::-1], batch_size=2)[::-1]
+    others = choose(sampler, QUESTIONS[::-1], batch_size=2)[::-1]
     for one, other in zip(found, others, strict=True):
         for name, choice in one.items():
             np.testing.assert_allclose(
@@ -107,7 +107,7 @@ def test_bare_prompt():
 
 
 def test_no_questions(sampler):
-    assert choose(sampler, TOKENIZER, [], batch_size=8) == []
+    assert choose(sampler, [], batch_size=8) == []
 
 
 def test_a_score_that_was_not_made(found):
@@ -132,10 +132,10 @@ def test_a_score_that_was_not_made(found):
 def test_bad_questions(sampler, changes, message):
     bad = dataclasses.replace(QUESTIONS[1], **changes)
     with pytest.raises(ValueError, match=message):
-        choose(sampler, TOKENIZER, [QUESTIONS[0], bad], batch_size=8)
+        choose(sampler, [QUESTIONS[0], bad], batch_size=8)
 
 
 def test_a_prompt_longer_than_the_window(sampler):
     bad = dataclasses.replace(QUESTIONS[0], prompts=[[9] * 170] * 3)
-    with pytest.raises(ValueError, match="takes 177 tokens, but the model has 160"):
-        choose(sampler, TOKENIZER, [bad], batch_size=8)
+    with pytest.raises(ValueError, match="takes 170 tokens, but the model has 160"):
+        choose(sampler, [bad], batch_size=8)

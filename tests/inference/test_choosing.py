@@ -6,8 +6,10 @@ import pytest
 from radit_jax.inference import choosing
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.decoding import Decoding
+from radit_jax.inference.stops import Stops
 
-from .reference import random_texts
+from .reference import VOCAB, random_texts
+from .tokenizer import TOKENIZER
 
 LOGITS = jnp.log(jnp.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
 PROMPTS = random_texts(3, 5, 1, 60)
@@ -56,9 +58,9 @@ def test_a_mixture_is_drawn_once_a_question():
 
 
 def sampled(sampler, prompts, seeds, num_rows, **settings):
-    decoding = Decoding(sampling=Sampling(**settings))
+    decoding = Decoding(7, Stops(TOKENIZER, VOCAB), Sampling(**settings))
     prefilled = sampler.prefill(prompts, num_rows)
-    return sampler.decode(prefilled, seeds=seeds, decoding=decoding)[0].tolist()
+    return sampler.decode(prefilled, decoding, seeds=seeds)[0].tolist()
 
 
 def test_draws_do_not_depend_on_the_batch(sampler):

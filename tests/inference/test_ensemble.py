@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from radit_jax.inference import answers as answers_lib
-from radit_jax.inference import ensemble
-from radit_jax.inference.ensemble import Question, Retrieval, answer_ensemble
+from radit_jax.inference.ensemble import answer_ensemble
+from radit_jax.inference.questions import Question, Retrieval
 from radit_jax.inference.sampler import Sampler
+from radit_jax.inference.stops import Stops
 from radit_jax.inference.token_ensemble import token_ensemble
 
 from .reference import EOS, NEWLINE, VOCAB, full_log_probs, random_texts
 from .reference import score as reference_score
-from .tokenizer import TOKENIZER, make_tokenizer
+from .tokenizer import DECODING, TOKENIZER, decoding, make_tokenizer
 
 PROMPTS = random_texts(25, 8, 3, 60)
 LOG_P_R = np.log([0.5, 0.3, 0.2]).tolist()
@@ -32,7 +33,7 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def answers(sampler):
-    return answer_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+    return answer_ensemble(sampler, TOKENIZER, QUESTIONS, 8, DECODING)
 
 
 def greedy(decoder, prompts, log_p_r):
@@ -95,7 +96,7 @@ def test_gold_is_scored_and_no_candidate(decoder, answers):
 def test_gold_that_is_a_candidate_too(answers, sampler):
     text = answers[0]["tuned"].text
     question = dataclasses.replace(QUESTIONS[0], gold=text)
-    (again,) = answer_ensemble(sampler, TOKENIZER, [question], batch_size=8)
+    (again,) = answer_ensemble(sampler, TOKENIZER, [question], 8, DECODING)
     tuned = again["tuned"]
     assert tuned.candidates == answers[0]["tuned"].candidates
     num_tokens = len(TOKENIZER.encode(" " + text)) + 1
@@ -108,7 +109,7 @@ def test_gold_that_is_a_candidate_too(answers, sampler):
 
 def test_batches_do_not_matter(answers, sampler):
     # Two rows a batch: a question of five prompts spreads over three caches.
-    others = answer_ensemble(sampler, TOKENIZER, QUESTIONS[::-1], 2)[::-1]
+    others = answer_ensemble(sampler, TOKENIZER, QUESTIONS[::-1], 2, DECODING)[::-1]
     for one, other in zip(answers, others, strict=True):
         for name, answer in one.items():
             assert other[name].text == answer.text
@@ -126,7 +127,7 @@ def test_each_prompt_is_read_once(sampler, monkeypatch):
         "prefill",
         lambda rows, *rest: read.extend(rows) or prefill(rows, *rest),
     )
-    answer_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+    answer_ensemble(sampler, TOKENIZER, QUESTIONS, 8, DECODING)
     assert sorted(read) == sorted(PROMPTS)
 
 
@@ -140,21 +141,20 @@ def test_saying_nothing_is_no_candidate_among_others():
 def test_saying_nothing_at_all(decoder):
     log_probs = full_log_probs(decoder, PROMPTS[5])[-1]
     eos_id = int(log_probs.argmax())
-    stop = np.zeros(VOCAB, bool)
-    sampler = Sampler(decoder, eos_id=eos_id, stop_mask=stop, max_new_tokens=7)
-    (answer,) = answer_ensemble(sampler, make_tokenizer(eos_id), [QUESTIONS[1]], 8)
+    sampler, tokenizer = Sampler(decoder, eos_id=eos_id), make_tokenizer(eos_id)
+    (answer,) = answer_ensemble(sampler, tokenizer, QUESTIONS[1:2], 8, decoding())
     assert answer["none"].candidates == ("",)
     assert answer["none"].log_probability == pytest.approx(log_probs.max(), rel=1e-5)
 
 
-def test_newline_stop_mask():
-    mask = ensemble.newline_stop_mask(TOKENIZER, VOCAB + 3)
+def test_newlines_stop_by_default():
+    mask = Stops(TOKENIZER, VOCAB + 3).mask
     assert mask.shape == (VOCAB + 3,)
     assert np.flatnonzero(mask).tolist() == [NEWLINE]
 
 
 def test_token_ensemble_equals_a_loop_by_hand(decoder, sampler):
-    texts = token_ensemble(sampler, TOKENIZER, QUESTIONS, batch_size=8)
+    texts = token_ensemble(sampler, TOKENIZER, QUESTIONS, 8, DECODING)
     alone = set()
     for question, by_retriever in zip(QUESTIONS, texts, strict=True):
         assert list(by_retriever) == list(question.retrievals)
@@ -175,8 +175,8 @@ def test_token_ensemble_equals_a_loop_by_hand(decoder, sampler):
 
 
 def test_no_questions(sampler):
-    assert answer_ensemble(sampler, TOKENIZER, [], batch_size=8) == []
-    assert token_ensemble(sampler, TOKENIZER, [], batch_size=8) == []
+    assert answer_ensemble(sampler, TOKENIZER, [], 8, DECODING) == []
+    assert token_ensemble(sampler, TOKENIZER, [], 8, DECODING) == []
 
 
 @pytest.mark.parametrize("run", [answer_ensemble, token_ensemble])
@@ -196,4 +196,4 @@ def test_no_questions(sampler):
 def test_bad_retrieval(sampler, run, retrieval, message):
     questions = [QUESTIONS[1], Question([[7, 8]], {"base": retrieval})]
     with pytest.raises(ValueError, match=message):
-        run(sampler, TOKENIZER, questions, batch_size=4)
+        run(sampler, TOKENIZER, questions, 4, DECODING)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.scorer import Scorer
+from radit_jax.inference.stops import Stops
 from radit_jax.training.mesh import make_mesh
 
 from .reference import (
@@ -16,8 +18,8 @@ from .reference import (
 from .reference import (
     score as reference_score,
 )
+from .tokenizer import DECODING, TOKENIZER, decoding
 
-NO_STOP = np.zeros(VOCAB, bool)
 PROMPTS = random_texts(3, 5, 1, 60)
 ANSWERS = [
     [[*answer, EOS] for answer in random_texts(10 + i, num, 0, 9)]
@@ -34,8 +36,8 @@ def naive_greedy(decoder, prompt, num_tokens, stops):
     return tokens[len(prompt) :]
 
 
-def greedy(sampler, prompts, num_rows=0):
-    tokens, num_tokens = sampler.decode(sampler.prefill(prompts, num_rows))
+def greedy(sampler, prompts, num_rows=0, how=DECODING):
+    tokens, num_tokens = sampler.decode(sampler.prefill(prompts, num_rows), how)
     return [row[:n].tolist() for row, n in zip(tokens, num_tokens, strict=True)]
 
 
@@ -59,18 +61,11 @@ def test_batch_and_padding_do_not_matter(sampler):
     assert with_longer[:5] == together
 
 
-def stopping(decoder, token, t):
-    """A sampler that is stopped by `token`, and what it says to the first prompt."""
-    stop = np.arange(VOCAB) == token
-    sampler = Sampler(decoder, eos_id=EOS, stop_mask=stop, max_new_tokens=t)
-    return sampler.decode(sampler.prefill(PROMPTS))
-
-
-def test_stop_token_ends_and_counts(decoder):
+def test_stop_token_ends_and_counts(decoder, sampler):
     free = naive_greedy(decoder, PROMPTS[0], 7, (EOS,))
     stop = next(t for i, t in enumerate(free) if i >= 2 and t not in free[:i])
     end = free.index(stop) + 1
-    tokens, num_tokens = stopping(decoder, stop, 7)
+    tokens, num_tokens = sampler.decode(sampler.prefill(PROMPTS), decoding(7, stop))
     assert num_tokens[0] == end
     assert tokens[0].tolist() == free[:end] + [EOS] * (7 - end)
 
@@ -78,14 +73,15 @@ def test_stop_token_ends_and_counts(decoder):
 def test_eos_ends_and_does_not_count(decoder):
     free = naive_greedy(decoder, PROMPTS[0], 7, ())
     eos = next(t for i, t in enumerate(free) if i >= 2 and t not in free[:i])
-    sampler = Sampler(decoder, eos_id=eos, stop_mask=NO_STOP, max_new_tokens=7)
-    tokens, num_tokens = sampler.decode(sampler.prefill(PROMPTS[:1], 3))
+    sampler = Sampler(decoder, eos_id=eos)
+    tokens, num_tokens = sampler.decode(sampler.prefill(PROMPTS[:1], 3), decoding())
     assert num_tokens.tolist() == [free.index(eos)]
     assert tokens[0].tolist() == free[: free.index(eos)] + [eos] * (7 - free.index(eos))
 
 
-def test_one_new_token(decoder):
-    tokens, num_tokens = stopping(decoder, NEWLINE, 1)
+def test_one_new_token(decoder, sampler):
+    one = decoding(1, NEWLINE)
+    tokens, num_tokens = sampler.decode(sampler.prefill(PROMPTS), one)
     expected = [naive_greedy(decoder, prompt, 1, ()) for prompt in PROMPTS]
     assert tokens.tolist() == expected
     assert num_tokens.tolist() == [1] * 5
@@ -93,7 +89,7 @@ def test_one_new_token(decoder):
 
 def test_rescore_equals_scorer(decoder, sampler):
     prefilled = sampler.prefill(PROMPTS, 6)
-    sampler.decode(prefilled)
+    sampler.decode(prefilled, DECODING)
     scores = sampler.rescore(prefilled, ANSWERS)
     scorer = Scorer(decoder)
     for prompt, answers, row in zip(PROMPTS, ANSWERS, scores, strict=True):
@@ -121,26 +117,22 @@ def test_answers_longer_than_the_decoding_slots(decoder, sampler):
 
 
 def test_a_smaller_last_batch_compiles_nothing(decoder):
-    sampler = make_sampler(decoder, NO_STOP, 3)
+    sampler = Sampler(decoder, eos_id=EOS)
     for num, length in ((5, 30), (4, 37), (3, 45)):
         prefilled = sampler.prefill([[9] * length] * num, 5)
-        sampler.decode(prefilled)
+        sampler.decode(prefilled, decoding(3))
         sampler.rescore(prefilled, [[[7, 8, EOS], [EOS]]] * num)
     assert sampler.num_traces == 4  # prefill, begin, advance, rescore
 
 
 @pytest.mark.parametrize(("fsdp", "tensor"), [(1, 1), (2, 2)])
 def test_eight_devices_agree_with_one(decoder, sampler, fsdp, tensor):
-    meshed = Sampler(
-        decoder,
-        eos_id=EOS,
-        stop_mask=np.arange(VOCAB) == NEWLINE,
-        max_new_tokens=7,
-        mesh=make_mesh(fsdp=fsdp, tensor=tensor),
-    )
+    meshed = Sampler(decoder, eos_id=EOS, mesh=make_mesh(fsdp=fsdp, tensor=tensor))
     assert greedy(meshed, PROMPTS, 8) == greedy(sampler, PROMPTS, 6)
-    tokens, _ = meshed.decode(meshed.prefill(PROMPTS, 8, DEMONSTRATIONS))
-    expected, _ = sampler.decode(sampler.prefill(PROMPTS, 6, DEMONSTRATIONS))
+    prefilled = meshed.prefill(PROMPTS, 8, DEMONSTRATIONS)
+    tokens, _ = meshed.decode(prefilled, DECODING)
+    prefilled = sampler.prefill(PROMPTS, 6, DEMONSTRATIONS)
+    expected, _ = sampler.decode(prefilled, DECODING)
     np.testing.assert_array_equal(tokens, expected)
     prefilled = meshed.prefill(PROMPTS, 8)
     assert not prefilled.prompts.lengths.sharding.is_fully_replicated
@@ -161,7 +153,7 @@ def test_a_shared_prefix_is_as_good_as_one_in_each_prompt(decoder, sampler):
     scores = sampler.rescore(prefilled, ANSWERS)
     for one, other in zip(scores, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-    tokens, num_tokens = sampler.decode(prefilled)
+    tokens, num_tokens = sampler.decode(prefilled, DECODING)
     shared = [row[:n].tolist() for row, n in zip(tokens, num_tokens, strict=True)]
     assert shared == greedy(sampler, whole, 6)
     assert shared != greedy(sampler, PROMPTS, 6)  # it is seen at all
@@ -171,7 +163,7 @@ def test_a_shared_prefix_is_as_good_as_one_in_each_prompt(decoder, sampler):
 
 
 def test_a_prefix_is_read_once(decoder, monkeypatch):
-    sampler = Sampler(decoder, eos_id=EOS, stop_mask=NO_STOP, max_new_tokens=3)
+    sampler = Sampler(decoder, eos_id=EOS)
     read, run = [], sampler._read
     monkeypatch.setattr(
         sampler, "_read", lambda rows, *rest: read.append(len(rows)) or run(rows, *rest)
@@ -187,37 +179,32 @@ def test_no_more_prefixes_than_are_kept(sampler):
     assert len(sampler._prefixes) == 8
 
 
-def test_finished_rows_are_retired(decoder, monkeypatch):
+def test_finished_rows_are_retired(decoder, sampler, monkeypatch):
     """Of 40 rows all but three end at once; the three go on in 32, 16, then 8."""
     prompts = random_texts(2, 40, 1, 12)
-    free = greedy(make_sampler(decoder, NO_STOP, 12), prompts)
+    free = greedy(sampler, prompts, how=decoding(12))
     firsts = [answer[0] for answer in free]
     going_on = {firsts[i] for i in (0, 7, 21)}
     stop = ~np.isin(np.arange(VOCAB), list(going_on))
     stop[[t for a in free for t in a if t in going_on]] = False
-    sampler = make_sampler(decoder, stop, 12)
+    stop = np.flatnonzero(stop).tolist()
     sizes, select = [], sampler._select
     monkeypatch.setattr(
         sampler, "_select", lambda s, rows: sizes.append(len(rows)) or select(s, rows)
     )
-    expected = [
-        naive_greedy(decoder, p, 12, {EOS, *np.flatnonzero(stop)}) for p in prompts
-    ]
-    found = greedy(sampler, prompts)
+    expected = [naive_greedy(decoder, p, 12, {EOS, *stop}) for p in prompts]
+    found = greedy(sampler, prompts, how=decoding(12, stop))
     assert found == [[t for t in answer if t != EOS] for answer in expected]
     assert sizes and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 16
     assert max(map(len, found)) > 2
 
 
-def make_sampler(decoder, stop, max_new_tokens):
-    return Sampler(decoder, eos_id=EOS, stop_mask=stop, max_new_tokens=max_new_tokens)
-
-
 def test_a_sliding_window(decoder):
     windowed = make_decoder(sliding_window=9)
-    sampler = make_sampler(windowed, NO_STOP, 7)
+    sampler = Sampler(windowed, eos_id=EOS)
     whole = [[*DEMONSTRATIONS, *prompt] for prompt in PROMPTS]
-    tokens, _ = sampler.decode(sampler.prefill(PROMPTS, 6, DEMONSTRATIONS))
+    prefilled = sampler.prefill(PROMPTS, 6, DEMONSTRATIONS)
+    tokens, _ = sampler.decode(prefilled, decoding())
     expected = [naive_greedy(windowed, prompt, 7, (EOS,)) for prompt in whole]
     for row, answer in zip(tokens.tolist(), expected, strict=True):
         assert row[: len(answer)] == answer
@@ -229,9 +216,17 @@ def test_no_answers(sampler):
     assert [score.shape for score in scores] == [(0,), (0,)]
 
 
-def test_stop_mask_of_another_model(decoder):
+def test_stops_of_another_model(sampler):
+    others = Decoding(3, Stops(TOKENIZER, VOCAB - 1))
     with pytest.raises(ValueError, match="has 63 entries, but the model has 64 tok"):
-        Sampler(decoder, eos_id=EOS, stop_mask=NO_STOP[1:], max_new_tokens=3)
+        sampler.decode(sampler.prefill(PROMPTS), others)
+
+
+def test_no_room_for_an_answer(sampler):
+    prefilled = sampler.prefill([[1], [1] * 154])
+    message = "prompt 1 with its answer takes 161 tokens, but .* 160 pos"
+    with pytest.raises(ValueError, match=message):
+        sampler.decode(prefilled, DECODING)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +235,7 @@ def test_stop_mask_of_another_model(decoder):
         ([], 2, "0 prompts for a batch of 2 rows"),
         ([[1]] * 3, 2, "3 prompts for a batch of 2 rows"),
         ([[1], []], 2, "prompt 1 is empty; start prompts with bos"),
-        ([[1] * 154], 1, "prompt 0 with its answer takes 161 tokens, but .* 160 pos"),
+        ([[1] * 161], 1, "prompt 0 takes 161 tokens, but the model has 160 pos"),
     ],
 )
 def test_bad_prompts(sampler, prompts, num_rows, message):

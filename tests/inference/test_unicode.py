@@ -5,8 +5,8 @@ import pytest
 
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.decoding import Decoding
-from radit_jax.inference.ensemble import Question, Retrieval, answer_ensemble
-from radit_jax.inference.generation import generate
+from radit_jax.inference.ensemble import answer_ensemble
+from radit_jax.inference.questions import Question, Retrieval
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.stops import Stops
 from radit_jax.testing import toy
@@ -34,10 +34,12 @@ def decoder(tokenizer):
 
 @pytest.fixture(scope="module")
 def sampler(decoder, tokenizer):
-    stops = Stops(tokenizer, decoder.config.vocab_size)
-    return Sampler(
-        decoder, eos_id=tokenizer.eos_id, stop_mask=stops.mask, max_new_tokens=7
-    )
+    return Sampler(decoder, eos_id=tokenizer.eos_id)
+
+
+@pytest.fixture(scope="module")
+def stops(decoder, tokenizer):
+    return Stops(tokenizer, decoder.config.vocab_size)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,19 @@ def prompts(tokenizer):
     ]
 
 
-def test_generated_texts_are_the_decoded_tokens(sampler, tokenizer, prompts):
-    said = generate(sampler, tokenizer, prompts, batch_size=4)
-    assert said == generate(sampler, tokenizer, prompts[::-1], 4)[::-1]
-    tokens, num_tokens = sampler.decode(sampler.prefill(prompts, 4))
+@pytest.fixture(scope="module")
+def generate(sampler, tokenizer):
+    def texts(prompts, decoding, seeds=None):
+        prefilled = sampler.prefill(prompts, 4)
+        found = sampler.decode(prefilled, decoding, seeds=seeds)
+        return decoding.texts(tokenizer, *found)
+
+    return texts
+
+
+def test_generated_texts_are_the_decoded_tokens(sampler, tokenizer, stops, prompts):
+    tokens, num_tokens = sampler.decode(sampler.prefill(prompts, 4), Decoding(7, stops))
+    said = Decoding(7, stops).texts(tokenizer, tokens, num_tokens)
     expected = [
         tokenizer.decode(row[:num].tolist()).split("\n")[0]
         for row, num in zip(tokens, num_tokens, strict=True)
@@ -60,10 +71,12 @@ def test_generated_texts_are_the_decoded_tokens(sampler, tokenizer, prompts):
     assert any(not text.isascii() for text in said)
 
 
-def test_gold_answers_are_scored_as_written(decoder, sampler, tokenizer, prompts):
+def test_gold_answers_are_scored_as_written(
+    decoder, sampler, tokenizer, stops, prompts
+):
     for text, prompt in zip(TEXTS.values(), prompts, strict=True):
         asked = Question([prompt], {"none": Retrieval((0,), (0.0,))}, gold=text)
-        (answer,) = answer_ensemble(sampler, tokenizer, [asked], batch_size=4)
+        (answer,) = answer_ensemble(sampler, tokenizer, [asked], 4, Decoding(7, stops))
         output = [*tokenizer.encode(f" {text}"), tokenizer.eos_id]
         assert tokenizer.decode(output) == f" {text}"
         expected = reference_score(decoder, prompt, output).mean()
@@ -72,13 +85,13 @@ def test_gold_answers_are_scored_as_written(decoder, sampler, tokenizer, prompts
         )
 
 
-def test_a_stop_string_of_several_tokens(decoder, sampler, tokenizer, prompts):
-    (free,) = generate(sampler, tokenizer, prompts[:1], 4, Decoding(40, _no(tokenizer)))
+def test_a_stop_string_of_several_tokens(decoder, generate, tokenizer, prompts):
+    (free,) = generate(prompts[:1], Decoding(40, _no(tokenizer)))
     assert len(free) > 8
     end = free[5:8]
     stops = Stops(tokenizer, decoder.config.vocab_size, (end,))
     assert stops.may_span_tokens
-    (text,) = generate(sampler, tokenizer, prompts[:1], 4, Decoding(40, stops))
+    (text,) = generate(prompts[:1], Decoding(40, stops))
     assert text == free[: free.index(end)]
 
 
@@ -86,20 +99,21 @@ def _no(tokenizer):
     return Stops(tokenizer, tokenizer.vocab_size, ())
 
 
-def test_decoding_ends_soon_after_such_a_stop(decoder, sampler, tokenizer, prompts):
-    (free,) = generate(sampler, tokenizer, prompts[:1], 4, Decoding(60, _no(tokenizer)))
+def test_decoding_ends_soon_after_such_a_stop(
+    decoder, sampler, generate, tokenizer, prompts
+):
+    (free,) = generate(prompts[:1], Decoding(60, _no(tokenizer)))
     stops = Stops(tokenizer, decoder.config.vocab_size, (free[3:6],))
     prefilled = sampler.prefill(prompts[:1])
-    _, (num,) = sampler.decode(prefilled, decoding=Decoding(60, stops))
+    _, (num,) = sampler.decode(prefilled, Decoding(60, stops))
     assert num < 40
 
 
-def test_drawn_texts(sampler, tokenizer, prompts):
-    hot = Decoding(sampling=Sampling(temperature=1.3, top_p=0.9, seed=3))
-    one = generate(sampler, tokenizer, prompts, 4, hot, seeds=[1, 2, 3, 4])
-    other = generate(sampler, tokenizer, prompts[:2], 2, hot, seeds=[1, 2])
-    assert one[:2] == other
-    assert one != generate(sampler, tokenizer, prompts, 4, hot, seeds=[5, 6, 7, 8])
+def test_drawn_texts(generate, stops, prompts):
+    hot = Decoding(7, stops, Sampling(temperature=1.3, top_p=0.9, seed=3))
+    one = generate(prompts, hot, [1, 2, 3, 4])
+    assert one[:2] == generate(prompts[:2], hot, [1, 2])
+    assert one != generate(prompts, hot, [5, 6, 7, 8])
 
 
 def test_stops():

@@ -1,7 +1,10 @@
-"""A tokenizer of letters, for the tiny decoder of `reference`."""
+"""A tokenizer of letters, for the tiny decoder of `reference`, and its stops."""
 
+import numpy as np
 import tokenizers
 
+from radit_jax.inference.decoding import Decoding
+from radit_jax.inference.stops import Stops
 from radit_jax.text.tokenizer import LMTokenizer
 
 from .reference import EOS, VOCAB
@@ -20,3 +23,11 @@ def make_tokenizer(eos_id=EOS):
 
 
 TOKENIZER = make_tokenizer()
+DECODING = Decoding(7, Stops(TOKENIZER, VOCAB))  # to a newline
+
+
+def decoding(max_tokens=7, stop=()):
+    """Stopped by these tokens."""
+    stops = Stops(TOKENIZER, VOCAB, ())
+    stops.mask[:] = np.isin(np.arange(VOCAB), stop)
+    return Decoding(max_tokens, stops)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from radit_jax.evaluation.benchmarks.asking import Asked, Asker, Found
 from radit_jax.evaluation.benchmarks.item import Benchmark, Item, Record
 from radit_jax.inference import choices
+from radit_jax.inference.answers import Answer
 from radit_jax.inference.decoding import Decoding
-from radit_jax.inference.ensemble import Answer, answer_ensemble
+from radit_jax.inference.ensemble import answer_ensemble
 from radit_jax.inference.sampler import Sampler
+from radit_jax.inference.stops import Stops
 from radit_jax.progress import Progress
 from radit_jax.text.templates import PromptError
 from radit_jax.text.tokenizer import LMTokenizer
@@ -73,6 +75,7 @@ class Prompter:
 def answer(
     sampler: Sampler,
     tokenizer: LMTokenizer,
+    stops: Stops,
     prompter: Prompter,
     items: Sequence[Item],
     found: Sequence[Found],
@@ -84,6 +87,7 @@ def answer(
     Args:
       sampler: holds the LM.
       tokenizer: the LM's.
+      stops: of generated answers.
       prompter: of the items' benchmark.
       items: at least one.
       found: the chunks of each, or `CLOSED_BOOK`.
@@ -98,16 +102,15 @@ def answer(
     questions = [one.question for one in asked]
     benchmark = prompter.benchmark
     if benchmark.kind == "generate":
-        # Without stop strings of its own: up to the line's end.
-        decoding = Decoding(max_tokens=benchmark.max_answer_tokens)
+        decoding = Decoding(benchmark.max_answer_tokens, stops)
         given = answer_ensemble(
-            sampler, tokenizer, questions, batch_size, progress, decoding
+            sampler, tokenizer, questions, batch_size, decoding, progress
         )
         fields = [
             _generated(item, one[_ONE]) for item, one in zip(items, given, strict=True)
         ]
     else:
-        chosen = choices.choose(sampler, tokenizer, questions, batch_size, progress)
+        chosen = choices.choose(sampler, questions, batch_size, progress)
         fields = [
             _chosen(prompter, item, one[_ONE])
             for item, one in zip(items, chosen, strict=True)
