@@ -16,8 +16,9 @@ from etils import epath
 from launch import cli
 from radit_jax import artifacts
 from radit_jax.config import Config
+from radit_jax.inference.answerer import Answerer
 from radit_jax.inference.answers import Answer
-from radit_jax.stages import inputs, predict
+from radit_jax.stages import inputs
 from radit_jax.types import Chunk, Instruction, Retrieved
 from radit_jax.workdir import Workdir
 
@@ -92,8 +93,9 @@ class Asker:
         self._retriever = None
         if retriever != "none":
             self._retriever = inputs.retriever(config, workdir, retriever)
+        self._store = inputs.chunk_store(workdir)
         models = inputs.load_lm(config, workdir, lm)
-        self._answerer = predict.Answerer(config, workdir, *models)
+        self._answerer = Answerer(config, *models, self._store)
 
     def ask(self, question: str) -> str:
         """The answer and its passages as text for a terminal."""
@@ -108,7 +110,7 @@ class Asker:
             )
         asked, _ = self._answerer.question({self._name: found})
         answer = self._answerer.answer([asked])[0][self._name]
-        chunks = [self._answerer.store[chunk_id] for chunk_id in found.chunk_ids]
+        chunks = [self._store[chunk_id] for chunk_id in found.chunk_ids]
         weights = np.exp(asked.retrievals[self._name].log_p_r).tolist()
         return render(question, answer, chunks, weights)
 

@@ -16,14 +16,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from etils import epath
 
 from launch import cli
 from radit_jax.config import Config
+from radit_jax.inference.questions import log_p_r
 from radit_jax.models import pretrained
-from radit_jax.ops.ensemble import retrieval_log_softmax
 from radit_jax.stages import inputs
 from radit_jax.training import mesh
 from radit_jax.workdir import Workdir
@@ -87,16 +85,15 @@ def open_model(arguments: dict[str, Any]):
 def _retrieve(config: Config, retriever, store, k: int, queries: Sequence[str]):
     """For each query its k chunks' passages with log p_R."""
     ids, scores = retriever.retrieve(queries, k)
-    log_p_r = retrieval_log_softmax(
-        jnp.asarray(scores), jnp.ones(scores.shape, bool), config.encoder.temperature
-    )
-    found = zip(ids.tolist(), np.asarray(log_p_r).tolist(), strict=True)
+    temperature = config.encoder.temperature
     return [
         [
-            (chunk.passage, log_p)
-            for chunk, log_p in zip(store.get_many(row), weights, strict=True)
+            (chunk.passage, weight)
+            for chunk, weight in zip(
+                store.get_many(row), log_p_r(some, temperature), strict=True
+            )
         ]
-        for row, weights in found
+        for row, some in zip(ids.tolist(), scores.tolist(), strict=True)
     ]
 
 

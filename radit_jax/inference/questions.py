@@ -5,7 +5,10 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import jax.numpy as jnp
+
 from radit_jax.inference.placement import Tokens
+from radit_jax.ops.ensemble import retrieval_log_softmax
 
 _SLACK = 1e-3  # of a sum of probabilities
 
@@ -47,6 +50,23 @@ class Question:
             _hash(f"{seed}:{self.id}:{list(self.prefix)}:{list(prompt)}")
             for prompt in self.prompts
         ]
+
+
+def log_p_r(scores: Sequence[float], temperature: float) -> tuple[float, ...]:
+    """log p_R(c | x) over the retrieved chunks (paper §2.1); without any: (0,).
+
+    Args:
+      scores: s(x, c) of each.
+      temperature: divides them.
+    """
+    if not scores:
+        return (0.0,)
+    found = retrieval_log_softmax(
+        jnp.asarray([scores], jnp.float32),
+        jnp.ones((1, len(scores)), bool),
+        temperature,
+    )
+    return tuple(found[0].tolist())
 
 
 def check_retrievals(

@@ -7,6 +7,8 @@ import pytest
 from etils.epath import Path
 
 from radit_jax.config import Config, ConfigError
+from radit_jax.corpus.store import ChunkStore
+from radit_jax.inference.answerer import Answerer
 from radit_jax.stages import predict
 from radit_jax.testing import toy
 from radit_jax.types import Chunk, Instruction, Retrieved
@@ -22,32 +24,28 @@ SHOWN = [
 ]
 
 
-class Store:
+class Store(ChunkStore):
+    def __init__(self):
+        pass
+
     def get_many(self, ids):
         return [CHUNKS[i] for i in ids]
 
 
-@pytest.fixture
-def make(monkeypatch):
-    monkeypatch.setattr(predict.inputs, "chunk_store", lambda workdir: Store())
-
-    def answerer(shown=(), max_tokens=200, **settings):
-        config = Config()
-        config.lm.max_tokens = max_tokens
-        config.predict = dataclasses.replace(
-            config.predict, max_answer_tokens=4, batch_size=8, **settings
-        )
-        workdir = Workdir(Path("nowhere"))
-        return predict.Answerer(config, workdir, DECODER, TOKENIZER, shown)
-
-    return answerer
+def make(shown=(), max_tokens=200, **settings):
+    config = Config()
+    config.lm.max_tokens = max_tokens
+    config.predict = dataclasses.replace(
+        config.predict, max_answer_tokens=4, batch_size=8, **settings
+    )
+    return Answerer(config, DECODER, TOKENIZER, Store(), shown)
 
 
 def texts(question):
     return [TOKENIZER.decode(prompt) for prompt in question.prompts]
 
 
-def test_a_prompt_a_chunk(make):
+def test_a_prompt_a_chunk():
     question, lost = make().question({"base": FOUND, "none": _closed()})
     assert texts(question) == [
         "Background: three\n\nQ: who is it\nA:",
@@ -70,7 +68,7 @@ def _closed():
     return Retrieved(FOUND.instruction, (), ())
 
 
-def test_concatenated_best_first(make):
+def test_concatenated_best_first():
     answerer = make(mode="concatenate")
     question, _ = answerer.question({"base": FOUND, "none": _closed()})
     assert texts(question) == [
@@ -85,7 +83,7 @@ def test_concatenated_best_first(make):
 
 
 @pytest.mark.parametrize("mode", ["answer_ensemble", "token_ensemble", "concatenate"])
-def test_closed_book_is_the_same_in_all_modes(make, mode):
+def test_closed_book_is_the_same_in_all_modes(mode):
     found = {"none": _closed()}
     answerer = make(mode=mode, num_chunks=0)
     question, _ = answerer.question(found)
@@ -96,7 +94,7 @@ def test_closed_book_is_the_same_in_all_modes(make, mode):
     assert question.retrievals["none"].log_p_r == (0.0,)
 
 
-def test_demonstrations_are_a_prefix(make):
+def test_demonstrations_are_a_prefix():
     question, lost = make(SHOWN).question({"base": FOUND})
     shown = "Q: who\nA: Isk\n\nQ: is it\nA: Pell\n\n"
     assert TOKENIZER.decode(question.prefix) == shown
@@ -105,7 +103,7 @@ def test_demonstrations_are_a_prefix(make):
     assert lost["base"]["num_dropped"] == 0
 
 
-def test_long_inputs_are_cut_and_counted(make):
+def test_long_inputs_are_cut_and_counted():
     whole, _ = make(SHOWN).question({"base": FOUND})
     longest = len(whole.prefix) + max(map(len, whole.prompts)) + 4
     _, lost = make(SHOWN, longest - 1).question({"base": FOUND})
@@ -115,7 +113,7 @@ def test_long_inputs_are_cut_and_counted(make):
     assert texts(question)[0].endswith("Q: who is it\nA:")
 
 
-def test_drawn_answers_depend_on_the_seed_alone(make):
+def test_drawn_answers_depend_on_the_seed_alone():
     hot = {"temperature": 2.0, "stop": ()}
     found = {"base": FOUND}
 

@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.evaluation.benchmarks import answering
 from radit_jax.evaluation.benchmarks.asking import Found
 from radit_jax.evaluation.benchmarks.item import Item, Record
 from radit_jax.evaluation.benchmarks.job import Run
 from radit_jax.evaluation.benchmarks.marks import PredictionsError
-from radit_jax.ops.ensemble import retrieval_log_softmax
+from radit_jax.inference.questions import log_p_r
 from radit_jax.types import Chunk
 
 
@@ -63,8 +60,8 @@ class Background:
         wanted = [i for line in lines for i in line["chunk_ids"][:k]]
         chunks = iter(self._store.get_many(wanted))
         read = [[next(chunks) for _ in line["chunk_ids"][:k]] for line in lines]
-        log_p_r = [self._log_p_r(line["scores"][:k]) for line in lines]
-        pairs = list(zip(read, log_p_r, strict=True))
+        weights = [log_p_r(line["scores"][:k], self._temperature) for line in lines]
+        pairs = list(zip(read, weights, strict=True))
         return [self._found(*pair) for pair in pairs], [self._told(*p) for p in pairs]
 
     def _found(self, chunks: Sequence[Chunk], log_p_r: tuple[float, ...]) -> Found:
@@ -84,11 +81,3 @@ class Background:
     def _page(self, chunk: Chunk) -> str:
         """Untitled ones go by their id."""
         return (self._is_by_title and chunk.title) or chunk.document_id
-
-    def _log_p_r(self, scores: Sequence[float]) -> tuple[float, ...]:
-        log_p_r = retrieval_log_softmax(
-            jnp.asarray([scores], jnp.float32),
-            jnp.ones((1, len(scores)), bool),
-            self._temperature,
-        )
-        return tuple(np.asarray(log_p_r)[0].tolist())
