@@ -21,18 +21,17 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 
-from absl import app, flags, logging
+from absl import flags, logging
 
+from benchmarks import command
 from radit_jax.config import CorpusConfig
 from radit_jax.corpus import pipeline, store
 
 _PASSAGES = flags.DEFINE_string("passages", None, "psgs_w100.tsv, or .tsv.gz.")
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 _QUICK = flags.DEFINE_bool("quick", False, "Sizes that end in under two minutes.")
 _WORKERS = flags.DEFINE_integer("workers", 64, "Workers to extrapolate to.")
 
@@ -316,16 +315,5 @@ def measure(folder: pathlib.Path) -> dict:
     }
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
-    with tempfile.TemporaryDirectory() as folder:
-        line = json.dumps(measure(pathlib.Path(folder)))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
-
-
 if __name__ == "__main__":
-    flags.mark_flag_as_required("passages")
-    app.run(main)
+    command.run(measure, "passages")

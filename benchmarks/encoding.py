@@ -14,21 +14,18 @@ turns. The first pass, which compiles, is apart. Memory is the peak resident set
 the model is loaded, weights and libraries included.
 """
 
-import csv
-import gzip
 import importlib.util
 import json
 import pathlib
 import random
 import statistics
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
-from benchmarks import turns
+from benchmarks import command, texts, turns
 
 _MODEL = flags.DEFINE_string("model", None, "A sentence-transformers directory.")
 _PASSAGES = flags.DEFINE_string("passages", None, "psgs_w100.tsv, or .tsv.gz.")
@@ -36,7 +33,6 @@ _QUESTIONS = flags.DEFINE_string(
     "questions", None, "JSON lines: question, positives or positive_ids; or .gz."
 )
 _NUM_PASSAGES = flags.DEFINE_integer("num_passages", 4096, "Passages of the sample.")
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 _QUICK = flags.DEFINE_bool("quick", False, "128 passages, 3 runs, no OpenVINO.")
 
 _BATCH_SIZES = (8, 16, 32, 64, 128)  # of the peer's sweep
@@ -131,20 +127,11 @@ class Mode:
         self._child.end()
 
 
-def _open_lines(path: str) -> Iterator[str]:
-    opened = gzip.open if path.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8", newline="") as file:
-        yield from file
-
-
 def prepare(folder: pathlib.Path) -> list[set[int]]:
     """Writes the sample and its questions; returns each question's right rows."""
-    rows = csv.reader(_open_lines(_PASSAGES.value), delimiter="\t")
-    next(rows)
-    passages = {
-        name: f"{title}: {text}" if title else text for name, text, title in rows
-    }
-    questions = [json.loads(line) for line in _open_lines(_QUESTIONS.value)]
+    names = [name for name, _, _ in texts.passage_rows(_PASSAGES.value)]
+    passages = dict(zip(names, texts.passages(_PASSAGES.value), strict=True))
+    questions = texts.records(_QUESTIONS.value)
     for question in questions:
         right = question.get("positives") or question.get("positive_ids")
         question["right"] = [str(name) for name in right]
@@ -160,10 +147,10 @@ def prepare(folder: pathlib.Path) -> list[set[int]]:
     others = [name for name in passages if name not in chosen]
     sample = [*chosen, *draw.sample(others, num - len(chosen))]
     draw.shuffle(sample)
-    texts = [passages[name] for name in sample]
+    chosen_texts = [passages[name] for name in sample]
     for name, value in {
-        "passages": texts,
-        "swept": texts[:_NUM_SWEPT],
+        "passages": chosen_texts,
+        "swept": chosen_texts[:_NUM_SWEPT],
         "questions": [question["question"] for question in kept],
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
@@ -285,16 +272,5 @@ def measure(folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
-    with tempfile.TemporaryDirectory() as folder:
-        line = json.dumps(measure(pathlib.Path(folder)))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
-
-
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["model", "passages", "questions"])
-    app.run(main)
+    command.run(measure, "model", "passages", "questions")

@@ -15,22 +15,21 @@ answer, or on the cache that `generate` leaves; demonstrations read in every pro
 once, their cache copied to every row of each batch.
 
 Each arm is a process of its own with two threads on the same two cores; they take
-turns. Both load the model from the same safetensors. First runs, which compile, are
-apart. Memory is the peak resident set once the model is loaded, weights included.
+turns, a turn being four questions of their own: together 32. Both load the model from
+the same safetensors. Our first runs, which compile, are apart, and so is the peer's
+sweep, over the first turn's questions. Memory is the peak resident set once the model
+is loaded, weights included.
 """
 
-import csv
-import gzip
 import json
 import pathlib
 import statistics
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
-from benchmarks import turns
+from benchmarks import command, texts, turns
 
 _MODEL = flags.DEFINE_string("model", None, "A .gguf file or a Hugging Face folder.")
 _PASSAGES = flags.DEFINE_string("passages", None, "psgs_w100.tsv, or .tsv.gz.")
@@ -41,11 +40,11 @@ _PASSAGE_EMBEDDINGS = flags.DEFINE_string(
 _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
-_QUICK = flags.DEFINE_bool("quick", False, "2 questions, 3 runs, float32 alone.")
+_QUICK = flags.DEFINE_bool("quick", False, "8 questions, float32 alone.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Ours: predict.batch_size.")
 
 _NUM_CHUNKS, _MAX_TOKENS, _NEW_TOKENS, _NUM_SHOTS = 10, 1024, 16, 5
+_TURN_QUESTIONS = 4
 _GOALS = {"0-shot": 1.5, "5-shot": 4.0}
 
 
@@ -105,12 +104,6 @@ def _write(folder: str, name: str, found) -> None:
     pathlib.Path(folder, f"{name}.json").write_text(json.dumps(found))
 
 
-def _lines(path: str) -> Iterator[str]:
-    opened = gzip.open if path.endswith(".gz") else open
-    with opened(path, "rt", newline="") as file:
-        yield from file
-
-
 def prepare(folder: pathlib.Path) -> dict[str, dict]:
     """Writes the model and the loads; returns what they are like."""
     from radit_jax.models import huggingface, pretrained
@@ -118,10 +111,9 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
 
     decoder, tokenizer = pretrained.load_lm(_MODEL.value)
     huggingface.save_decoder(decoder, folder / "model", tokenizer)
-    rows = list(csv.reader(_lines(_PASSAGES.value), delimiter="\t"))[1:]
-    passages = [f"{title}: {text}" if title else text for _, text, title in rows]
-    questions = [json.loads(line) for line in _lines(_QUESTIONS.value)]
-    num = 2 if _QUICK.value else 32
+    passages = texts.passages(_PASSAGES.value)
+    questions = texts.records(_QUESTIONS.value)
+    num = _TURN_QUESTIONS * _num_turns()
     drawn = np.random.default_rng(0).permutation(len(questions))
     asked, shown = drawn[:num].tolist(), drawn[num : num + _NUM_SHOTS].tolist()
     queries = np.load(_QUERY_EMBEDDINGS.value)[asked]
@@ -146,8 +138,10 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
         ]
         prompts = [[list(one.prompt_ids) for one in some] for some in fitted]
         prefix = list(fitted[0][0].prefix_ids)
-        load = {"prompts": prompts, "prefix": prefix, "log_p_r": log_p_r.tolist()}
-        _write(str(folder), name, load)
+        for i in range(_num_turns()):
+            own = slice(i * _TURN_QUESTIONS, (i + 1) * _TURN_QUESTIONS)
+            turn = {"prompts": prompts[own], "log_p_r": log_p_r[own].tolist()}
+            _write(str(folder), f"{name}-{i}", turn | {"prefix": prefix})
         num_tokens = [len(prompt) for some in prompts for prompt in some]
         loads[name] = {
             "questions": num,
@@ -156,6 +150,10 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
             "prefix_tokens": len(prefix),
         }
     return loads
+
+
+def _num_turns() -> int:
+    return 2 if _QUICK.value else 8
 
 
 def _prompt(tokenizer, question: str, passage: str, solved: list[tuple[int, ...]]):
@@ -170,7 +168,7 @@ def _prompt(tokenizer, question: str, passage: str, solved: list[tuple[int, ...]
 
 def _ways(load: str) -> Iterator[dict]:
     """Of running the peer."""
-    sizes = (20,) if _QUICK.value else (10, 20, 40, 80)
+    sizes = (20,) if _QUICK.value else (10, 20, 40)
     for num_rows in sizes:
         for keeps_cache in (True,) if _QUICK.value else (True, False):
             yield {
@@ -188,17 +186,20 @@ def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
         arm: turns.Child("benchmarks.generation", arm, str(folder), dtype)
         for arm in ("ours", "peer")
     }
-    work = {"load": load, "batch_size": _BATCH_SIZE.value}
-    first = arms["ours"].run(**work)
+    parts = [f"{load}-{i}" for i in range(_num_turns())]
+    size = {"batch_size": _BATCH_SIZE.value}
+    first = [arms["ours"].run(load=part, **size)["seconds"] for part in parts]
+    arms["peer"].run(load=parts[0], **next(_ways(load)))
     swept = []
     for way in _ways(load):
-        swept.append(way | {"seconds": arms["peer"].run(load=load, **way)["seconds"]})
+        spent = arms["peer"].run(load=parts[0], **way)["seconds"]
+        swept.append(way | {"seconds": spent})
     best = dict(min(swept, key=lambda way: way["seconds"]))
     del best["seconds"]
     runs: dict[str, list[dict]] = {"ours": [], "peer": []}
-    for _ in range(3 if _QUICK.value else 7):
-        runs["ours"].append(arms["ours"].run(**work))
-        runs["peer"].append(arms["peer"].run(load=load, **best))
+    for part in parts:
+        runs["ours"].append(arms["ours"].run(load=part, **size))
+        runs["peer"].append(arms["peer"].run(load=part, **best))
     for child in arms.values():
         child.end()
     seconds = {arm: [run["seconds"] for run in some] for arm, some in runs.items()}
@@ -207,12 +208,12 @@ def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
     found = {
         "load": load,
         "dtype": dtype,
-        **{a: what["questions"] / statistics.median(s) for a, s in seconds.items()},
+        **{arm: what["questions"] / sum(some) for arm, some in seconds.items()},
         "ratio": statistics.median(ratios),
         "ratio_range": [min(ratios), max(ratios)],
         "memory_ratio": peaks["ours"] / peaks["peer"],
         "peak_mib": {arm: peak / 2**20 for arm, peak in peaks.items()},
-        "first_run_more_seconds": first["seconds"] - statistics.median(seconds["ours"]),
+        "first_runs_more_seconds": sum(first) - sum(seconds["ours"]),
         "peer_is": best,
         "peer_sweep": swept,
         "goal": f"ratio >= {_GOALS[load]}",
@@ -224,8 +225,10 @@ def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
 
 def _agreement(folder: pathlib.Path, load: str, dtype: str) -> dict:
     """How many chunks' answers and best answers are the same text."""
-    both = [_read(str(folder), f"{arm}-{load}-{dtype}") for arm in ("ours", "peer")]
-    pairs = list(zip(*both, strict=True))
+    pairs = []
+    for i in range(_num_turns()):
+        both = [_read(str(folder), f"{a}-{load}-{i}-{dtype}") for a in ("ours", "peer")]
+        pairs += zip(*both, strict=True)
     said = [(a["chunk_answers"], b["chunk_answers"]) for a, b in pairs]
     differences = [
         abs(a["log_probability"] - b["log_probability"])
@@ -265,18 +268,12 @@ def measure(folder: pathlib.Path) -> dict:
     }
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
-    with tempfile.TemporaryDirectory() as folder:
-        line = json.dumps(measure(pathlib.Path(folder)))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
-
-
 if __name__ == "__main__":
-    flags.mark_flags_as_required(
-        ["model", "passages", "questions", "passage_embeddings", "query_embeddings"]
+    command.run(
+        measure,
+        "model",
+        "passages",
+        "questions",
+        "passage_embeddings",
+        "query_embeddings",
     )
-    app.run(main)

@@ -12,20 +12,19 @@ and batch.
 
 import functools
 import itertools
-import json
 import os
 import pathlib
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from flax import nnx
 
+from benchmarks import command
 from configs import quickstart
 from radit_jax.instruct import packing
 from radit_jax.instruct.batches import RowBatches
@@ -35,7 +34,6 @@ from radit_jax.models import pretrained
 from radit_jax.stages import finetune_lm
 from radit_jax.training import mesh, optimizer, state, train_step
 
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 _QUICK = flags.DEFINE_bool("quick", False, "Batches of one row, and fewer runs.")
 _CONSUMPTION = flags.DEFINE_float(
     "consumption", None, "Tokens a second to compare with, instead of a train step."
@@ -175,15 +173,5 @@ def _peer() -> str:
     return "one update of SmolLM2-135M by the quickstart's recipe"
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
-    with tempfile.TemporaryDirectory() as folder:
-        line = json.dumps(measure(pathlib.Path(folder)))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
-
-
 if __name__ == "__main__":
-    app.run(main)
+    command.run(measure)

@@ -19,22 +19,15 @@ ratio without the weights, which are the same numbers on both sides, stands besi
 """
 
 import collections
-import contextlib
-import csv
-import gzip
 import json
-import os
 import pathlib
-import resource
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
+
+from benchmarks import command, texts, turns
 
 _MODEL = flags.DEFINE_string("model", None, "A .gguf file or a Hugging Face folder.")
 _PASSAGES = flags.DEFINE_string("passages", None, "psgs_w100.tsv, or .tsv.gz.")
@@ -47,7 +40,6 @@ _PASSAGE_EMBEDDINGS = flags.DEFINE_string(
 _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 _QUICK = flags.DEFINE_bool("quick", False, "Smaller parts, fewer runs, float32 alone.")
 _BATCH_TOKENS = flags.DEFINE_integer(
     "batch_tokens", 2048, "Ours: scoring.batch_tokens."
@@ -129,21 +121,14 @@ _ARMS = {"ours": score_ours, "peer": score_peer}
 
 
 def serve(arm: str, folder: str, dtype: str, setting: str) -> None:
-    """A child process: scores the part that each line of standard input names."""
+    """An arm's process; see `turns.serve`."""
     score = _ARMS[arm](f"{folder}/model", dtype, setting)
-    loaded = _peak_bytes()
-    with contextlib.suppress(OSError):  # where it can't be reset, loading counts
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-    for line in sys.stdin:
-        name = line.strip()
-        part = json.loads(pathlib.Path(folder, f"{name}.json").read_text())
-        begin, begin_cpu = time.perf_counter(), time.process_time()
-        scores = score(part)
-        seconds = time.perf_counter() - begin
-        cpu = {"cpu_seconds": time.process_time() - begin_cpu}
-        np.save(f"{folder}/{name}-{arm}-{dtype}.npy", np.concatenate(scores))
-        memory = {"peak_bytes": _peak_bytes(), "loading_bytes": loaded}
-        print(json.dumps({"seconds": seconds} | cpu | memory), flush=True)
+
+    def work(part: str) -> None:
+        read = json.loads(pathlib.Path(folder, f"{part}.json").read_text())
+        np.save(f"{folder}/{part}-{arm}-{dtype}.npy", np.concatenate(score(read)))
+
+    turns.serve(work)
 
 
 def _weight_bytes(folder: pathlib.Path, dtype: str) -> int:
@@ -152,51 +137,10 @@ def _weight_bytes(folder: pathlib.Path, dtype: str) -> int:
     return stored // (2 if dtype == "bfloat16" else 1)
 
 
-def _peak_bytes() -> int:
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-class _Child:
-    """An arm's process."""
-
-    def __init__(self, arm: str, folder: pathlib.Path, dtype: str):
-        setting = _BATCH_TOKENS.value if arm == "ours" else _PEER_ROWS
-        program = "import sys; from benchmarks import lm_scoring as b; b.serve"
-        args = [arm, str(folder), dtype, str(setting)]
-        cores = sorted(os.sched_getaffinity(0))[:2]
-        threads = {"OMP_NUM_THREADS": "2", "JAX_PLATFORMS": "cpu"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"{program}(*sys.argv[1:])", *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | threads,
-        )
-        os.sched_setaffinity(self._process.pid, cores)
-
-    def run(self, part: str) -> dict:
-        """Scores the part once: seconds and peak bytes."""
-        self._process.stdin.write(f"{part}\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args[3:]} ended while scoring {part}.")
-        return json.loads(line)
-
-    def end(self) -> None:
-        """Waits for the process to end."""
-        self._process.stdin.close()
-        self._process.wait()
-
-
-def _read_lines(path: str) -> Iterator[str]:
-    opened = gzip.open if path.endswith(".gz") else open
-    with opened(path, "rt", newline="") as file:
-        yield from file
+def _start(arm: str, folder: pathlib.Path, dtype: str) -> turns.Child:
+    setting = _BATCH_TOKENS.value if arm == "ours" else _PEER_ROWS
+    rest = arm, str(folder), dtype, str(setting)
+    return turns.Child("benchmarks.lm_scoring", "serve", *rest)
 
 
 def _top(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -210,12 +154,10 @@ class _Data:
     """Questions with their retrieved passages, as pairs of row numbers."""
 
     def __init__(self):
-        rows = list(csv.reader(_read_lines(_PASSAGES.value), delimiter="\t"))[1:]
-        self.passages = [
-            f"{title}: {text}" if title else text for _, text, title in rows
-        ]
+        self.passages = texts.passages(_PASSAGES.value)
+        rows = texts.passage_rows(_PASSAGES.value)
         titles = {name: title for name, _, title in rows}
-        self.questions = [json.loads(line) for line in _read_lines(_QUESTIONS.value)]
+        self.questions = texts.records(_QUESTIONS.value)
         self._articles = collections.defaultdict(list)
         for i, question in enumerate(self.questions):
             self._articles[titles[str(question["positive_ids"][0])]].append(i)
@@ -309,12 +251,12 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
 
 def compare(folder: pathlib.Path, load: str, dtype: str, part: dict) -> dict:
     """Interleaved runs of both arms on one part."""
-    arms = {arm: _Child(arm, folder, dtype) for arm in _ARMS}
-    first = {arm: child.run(load) for arm, child in arms.items()}
+    arms = {arm: _start(arm, folder, dtype) for arm in _ARMS}
+    first = {arm: child.run(part=load) for arm, child in arms.items()}
     runs: dict[str, list[dict]] = {arm: [] for arm in arms}
     for _ in range(3 if _QUICK.value else 7):
         for arm, child in arms.items():
-            runs[arm].append(child.run(load))
+            runs[arm].append(child.run(part=load))
     for child in arms.values():
         child.end()
     seconds = {arm: [run["seconds"] for run in some] for arm, some in runs.items()}
@@ -378,18 +320,12 @@ def measure(folder: pathlib.Path) -> dict:
     }
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
-    with tempfile.TemporaryDirectory() as folder:
-        line = json.dumps(measure(pathlib.Path(folder)))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
-
-
 if __name__ == "__main__":
-    flags.mark_flags_as_required(
-        ["model", "passages", "questions", "passage_embeddings", "query_embeddings"]
+    command.run(
+        measure,
+        "model",
+        "passages",
+        "questions",
+        "passage_embeddings",
+        "query_embeddings",
     )
-    app.run(main)

@@ -16,19 +16,16 @@ turns of a few steps. The first pass over all batches, which compiles, is apart.
 is the peak resident set, weights and libraries included.
 """
 
-import gzip
 import json
 import pathlib
 import statistics
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
-from benchmarks import turns
+from benchmarks import command, texts, turns
 
 _MODEL = flags.DEFINE_string("model", None, "A sentence-transformers directory.")
 _QUESTIONS = flags.DEFINE_string("questions", None, "JSON lines: question; or .gz.")
@@ -38,7 +35,6 @@ _PASSAGE_EMBEDDINGS = flags.DEFINE_string(
 _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer steps and runs, float32 alone.")
 
 _BATCH, _NUM_CHUNKS, _MAX_TOKENS = 32, 10, 64
@@ -178,10 +174,8 @@ def serve(folder: str, side: str, dtype: str) -> None:
     step = _LOADERS[side](folder, dtype)
 
     def work(first: int, num: int) -> None:
-        begin = time.process_time()
         losses = [step(number) for number in range(first, first + num)]
         found = {"losses": [float(loss) for loss in losses]}
-        found["cpu_seconds"] = time.process_time() - begin
         path = pathlib.Path(folder, f"{side}-{dtype}.json")
         path.write_text(json.dumps(found))
 
@@ -194,12 +188,6 @@ def _read_work(folder: str) -> dict[str, Any]:
     return work | {name: arrays[name] for name in arrays}
 
 
-def _open_lines(path: str) -> Iterator[str]:
-    opened = gzip.open if path.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        yield from file
-
-
 def prepare(folder: pathlib.Path, num_batches: int) -> None:
     """Writes the batches: token ids, chunks and drawn LM scores."""
     from radit_jax.config import RetrieverTrainingConfig
@@ -207,8 +195,7 @@ def prepare(folder: pathlib.Path, num_batches: int) -> None:
     from radit_jax.models import pretrained
     from radit_jax.retrieval import embeddings
 
-    lines = _open_lines(_QUESTIONS.value)
-    queries = [json.loads(line)["question"] for line in lines]
+    queries = [one["question"] for one in texts.records(_QUESTIONS.value)]
     settings = RetrieverTrainingConfig(batch_size=_BATCH)
     mixed = MixedBatches([len(queries)], (1.0,), _BATCH, settings.seed)
     rows = np.stack([next(mixed) for _ in range(num_batches)])
@@ -325,18 +312,5 @@ def measure(folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
-    with tempfile.TemporaryDirectory() as folder:
-        line = json.dumps(measure(pathlib.Path(folder)))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
-
-
 if __name__ == "__main__":
-    flags.mark_flags_as_required(
-        ["model", "questions", "passage_embeddings", "query_embeddings"]
-    )
-    app.run(main)
+    command.run(measure, "model", "questions", "passage_embeddings", "query_embeddings")

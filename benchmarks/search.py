@@ -12,21 +12,19 @@ holds. Runs take turns. Without --queries, rows are held out of the corpus.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import faiss
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 from etils import epath
 
-from benchmarks import faiss_indexes, search_growth
+from benchmarks import command, faiss_indexes, search_growth
 from radit_jax.artifacts import Draft
 from radit_jax.config import IndexConfig
 from radit_jax.retrieval import embeddings, index, recall
@@ -37,7 +35,6 @@ _QUERIES = flags.DEFINE_string("queries", None, "[b e], .npy.")
 _NORMALIZE = flags.DEFINE_bool("normalize", False, "Make all vectors of length 1.")
 _CURVE = flags.DEFINE_string("curve", None, "File of the chart, .png.")
 _GROWTH = flags.DEFINE_bool("growth", False, "Measure 10k to 2M rows as well.")
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 _QUICK = flags.DEFINE_bool("quick", False, "Fewer settings and repeats.")
 
 _K = 10
@@ -299,27 +296,18 @@ def _draw(curves: dict[str, list[tuple[float, float]]], file: str) -> None:
     figure.savefig(file, dpi=150)
 
 
-def main(argv: list[str]) -> None:
-    """Measures, and prints one JSON line last."""
-    del argv
+def _measure(folder: pathlib.Path) -> dict[str, Any]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:_THREADS])
     faiss.omp_set_num_threads(_THREADS)
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(epath.Path(folder))
-        if _GROWTH.value:
-            rows = np.load(_EMBEDDINGS.value, mmap_mode="r")
-            queries = np.load(_QUERIES.value) if _QUERIES.value else None
-            result["growth"] = search_growth.measure(
-                rows, queries, pathlib.Path(folder), _QUICK.value
-            )
+    result = measure(epath.Path(folder))
+    if _GROWTH.value:
+        rows = np.load(_EMBEDDINGS.value, mmap_mode="r")
+        queries = np.load(_QUERIES.value) if _QUERIES.value else None
+        result["growth"] = search_growth.measure(rows, queries, folder, _QUICK.value)
     if _CURVE.value:
         _draw(result["curves"], _CURVE.value)
-    line = json.dumps(result)
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(line + "\n")
-    print(line)
+    return result
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("embeddings")
-    app.run(main)
+    command.run(_measure, "embeddings")

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from radit_jax.models.encoder import Encoder, pool
+from radit_jax.models.encoder import Encoder, pool, pool_packed
 from radit_jax.text.tokenizer import EncoderTokenizer
 
 
@@ -62,6 +62,32 @@ class Tower:
         ids, mask = jnp.asarray(ids), jnp.asarray(mask)
         hidden = nnx.merge(graphdef, params)(ids, mask)
         return pool(hidden, mask, self.pooling, self.normalize)
+
+    def embed_packed(
+        self,
+        graphdef: Any,  # nnx.GraphDef
+        params: Any,  # nnx.State
+        ids: Int[Array, "n r p"],
+        segments: Int[Array, "n r p"],
+        positions: Int[Array, "n r p"],
+        num_texts: int,
+    ) -> Float[Array, "nq e"]:
+        """As `embed`, of texts that stand in rows together: see `pool_packed`.
+
+        Args:
+          graphdef: of the encoder.
+          params: of the encoder; need not be the tower's own.
+          ids: n groups of rows.
+          segments: the text of its group that a token is of, from 1; 0: of none.
+          positions: of the tokens in their texts.
+          num_texts: q, of each group.
+        """
+        rows = [x.reshape(-1, x.shape[-1]) for x in (ids, segments, positions)]
+        of_one = rows[1][:, :, None] == rows[1][:, None]
+        hidden = nnx.merge(graphdef, params)(rows[0], of_one, rows[2])
+        hidden = hidden.reshape(*ids.shape, -1)
+        rest = segments, positions, num_texts, self.pooling, self.normalize
+        return pool_packed(hidden, *rest).reshape(-1, self.width)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

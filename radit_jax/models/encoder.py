@@ -63,13 +63,13 @@ class EncoderLayer(nnx.Module):
         self.dtype = config.compute_dtype
 
     def __call__(
-        self, x: Float[Array, "b p d"], mask: Bool[Array, "b 1 p"]
+        self, x: Float[Array, "b p d"], mask: Bool[Array, "b #p p"]
     ) -> Float[Array, "b p d"]:
         """One layer."""
         heads = (self.query(x), self.key(x), self.value(x))
         x = self.attention_norm(x + self.output(_attend(*heads, mask, self.dtype)))
-        wide = jax.nn.gelu(self.up(x), approximate=not self.exact_gelu)
-        return self.mlp_norm(x + self.down(wide))
+        gelu = layers.gelu if self.exact_gelu else jax.nn.gelu
+        return self.mlp_norm(x + self.down(gelu(self.up(x))))
 
 
 class Encoder(nnx.Module):
@@ -89,38 +89,52 @@ class Encoder(nnx.Module):
         self.layers = EncoderLayer(config, rngs)
 
     def __call__(
-        self, ids: Int[Array, "b p"], mask: Bool[Array, "b p"]
+        self,
+        ids: Int[Array, "b p"],
+        mask: Bool[Array, "b p"] | Bool[Array, "b p p"],
+        positions: Int[Array, "b p"] | None = None,
     ) -> Float[Array, "b p d"]:
         """Hidden states of the last layer, float32.
+
+        Args:
+          ids: one text a row, or several one after the other.
+          mask: True at real tokens; or [b p p], where each may attend.
+          positions: of the tokens in their texts; None: 0, 1, 2, … in each row.
 
         Raises:
           ValueError: if the texts are longer than the position table.
         """
-        num_tokens = ids.shape[1]
+        places = self._positions(ids.shape[1]) if positions is None else positions
+        constant = (
+            self.position_embedding[...][places] + self.type_embedding[0][None, None]
+        )
+        x = self.embedding_norm(self.token_embedding[...][ids] + constant)
+        mask = mask[:, None] if mask.ndim == 2 else mask
+        graphdef, stack = nnx.split(self.layers)
+
+        def body(x, params):
+            return nnx.merge(graphdef, params)(x, mask), None
+
+        x, _ = jax.lax.scan(layers.maybe_remat(body, self.config.remat), x, stack)
+        return x
+
+    def _positions(self, num_tokens: int) -> Int[Array, "1 p"]:
         if num_tokens > self.config.max_positions:
             raise ValueError(
                 f"{num_tokens} tokens exceed this encoder's {self.config.max_positions}"
                 " positions; lower the tower's max_tokens."
             )
-        constant = self.position_embedding[...][:num_tokens] + self.type_embedding[:1]
-        x = self.embedding_norm(self.token_embedding[...][ids] + constant[None])
-        graphdef, stack = nnx.split(self.layers)
-
-        def body(x, params):
-            return nnx.merge(graphdef, params)(x, mask[:, None]), None
-
-        x, _ = jax.lax.scan(layers.maybe_remat(body, self.config.remat), x, stack)
-        return x
+        return jnp.arange(num_tokens)[None]
 
 
 def _attend(
     query_bphc: Float[Array, "b p h c"],
     key_bphc: Float[Array, "b p h c"],
     value_bphc: Float[Array, "b p h c"],
-    mask: Bool[Array, "b 1 p"],
+    mask: Bool[Array, "b #p p"],
     dtype: str,
 ) -> Float[Array, "b p h c"]:
-    """softmax(q·k / √c) v of every token over the real ones.
+    """softmax(q·k / √c) v of every token over those that it may attend to.
 
     The heads go before the tokens first: two plain batched matrix products take a
     quarter of the time that `layers.attend` takes on a CPU, and as long elsewhere.
@@ -152,11 +166,50 @@ def pool(
     Raises:
       ValueError: for another pooling.
     """
+    _check(pooling)
+    vector = _POOLINGS[pooling](hidden, mask)
+    return _unit(vector) if normalize else vector
+
+
+def pool_packed(
+    hidden: Float[Array, "n r p d"],
+    segments: Int[Array, "n r p"],
+    positions: Int[Array, "n r p"],
+    num_texts: int,
+    pooling: str,
+    normalize: bool,
+) -> Float[Array, "n q d"]:
+    """As `pool`, of rows that hold several texts each.
+
+    Args:
+      hidden: of `Encoder`, n groups of rows; a text is within one row.
+      segments: 1, 2, … q, the text that a token is of in its group; 0: of none.
+      positions: of the tokens in their texts.
+      num_texts: q, of a group.
+      pooling: "cls" or "mean".
+      normalize: divide by the L2 norm.
+
+    Raises:
+      ValueError: for another pooling.
+    """
+    _check(pooling)
+    counts = (segments > 0) & ((pooling == "mean") | (positions == 0))
+    numbers = 1 + jnp.arange(num_texts)
+    of_text = (segments[:, None] == numbers[None, :, None, None]) & counts[:, None]
+    weights = of_text.astype(hidden.dtype)
+    total = jnp.einsum(
+        "nqrp,nrpd->nqd", weights, hidden, precision=jax.lax.Precision.HIGHEST
+    )
+    vector = total / jnp.maximum(jnp.sum(weights, axis=(2, 3)), 1.0)[..., None]
+    return _unit(vector) if normalize else vector
+
+
+def _check(pooling: str) -> None:
     if pooling not in _POOLINGS:
         raise ValueError(f"pooling is {pooling!r}; choose one of {sorted(_POOLINGS)}.")
-    vector = _POOLINGS[pooling](hidden, mask)
-    if not normalize:
-        return vector
+
+
+def _unit(vector: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     square = jnp.sum(jnp.square(vector), axis=-1, keepdims=True)
     # The floor is torch's; under the root, so that a zero vector has a gradient.
     return vector * jax.lax.rsqrt(jnp.maximum(square, 1e-24))

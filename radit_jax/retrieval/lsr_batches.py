@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from radit_jax.config import RetrieverTrainingConfig
 from radit_jax.corpus.store import ChunkStore
@@ -13,41 +13,10 @@ from radit_jax.instruct.batches import MixedBatches
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.retrieval.embeddings import Embeddings
 from radit_jax.retrieval.supervision import Supervised
+from radit_jax.retrieval.token_rows import TokenRows
 from radit_jax.training import mesh
 
-_BLOCK = 4096  # texts tokenised together
-_QUERY_MULTIPLE, _PASSAGE_MULTIPLE = 8, 32  # tokens; a length is a program to compile
-
-
-class TokenRows:
-    """Token ids of many texts, end to end: none is padded before it is asked for."""
-
-    def __init__(self, tower: Tower, texts: Sequence[str]):
-        """Encodes the texts, with the tower's prefix."""
-        parts, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
-        for begin in range(0, len(texts), _BLOCK):
-            ids, mask = tower.tokenize(texts[begin : begin + _BLOCK])
-            parts.append(ids[mask])
-            lengths.append(mask.sum(axis=1))
-        self._lengths = np.concatenate(lengths)
-        self._starts = np.cumsum(self._lengths) - self._lengths
-        self._ids = np.concatenate(parts)
-        self._pad_id, self._max_tokens = tower.tokenizer.pad_id, tower.max_tokens
-
-    def length(self, rows: Int[np.ndarray, " b"], multiple: int) -> int:
-        """Of the longest of some texts, rounded up; at most the tower's."""
-        longest = int(self._lengths[rows].max(initial=1))
-        return min(-(-longest // multiple) * multiple, self._max_tokens)
-
-    def padded(
-        self, rows: Int[np.ndarray, " b"], length: int
-    ) -> tuple[Int[np.ndarray, "b l"], Bool[np.ndarray, "b l"]]:
-        """Ids and mask of some texts, none of which is longer than `length`."""
-        places = np.arange(length)
-        mask = places[None] < self._lengths[rows][:, None]
-        ids = np.full(mask.shape, self._pad_id, np.int32)
-        ids[mask] = self._ids[(self._starts[rows][:, None] + places[None])[mask]]
-        return ids, mask
+_LENGTH_MULTIPLE = 32  # of passages' tokens; a length is a program to compile
 
 
 class Frozen:
@@ -83,7 +52,7 @@ class Reencoded:
         distinct, inverse = np.unique(chunk_ids, return_inverse=True)
         chunks = self._store.get_many(distinct)
         rows = TokenRows(self._tower, [chunk.passage for chunk in chunks])
-        length = rows.length(np.arange(len(distinct)), _PASSAGE_MULTIPLE)
+        length = rows.length(np.arange(len(distinct)), _LENGTH_MULTIPLE)
         ids, mask = rows.padded(np.arange(len(distinct)), length)
         own = inverse.reshape(chunk_ids.shape)[places]
         return {"passage_ids": ids[own], "passage_mask": mask[own]}
@@ -118,6 +87,8 @@ class Batches:
         )
         self.num_rows = settings.batch_size
         self._places = mesh.local_rows(devices, self.num_rows)
+        self._num_groups = mesh.num_splits(devices, self.num_rows)
+        self._groups = mesh.local_rows(devices, self._num_groups)
         self._reads_tokens = settings.loss == "emdr2"
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts])
@@ -134,17 +105,17 @@ class Batches:
     def __next__(self) -> dict[str, np.ndarray]:
         """The next batch, of the rows that this process' devices hold.
 
-        `query_ids` and `query_mask` `[b q]`, `lm_scores` and `mask` `[b k]`, what
-        `passages_of` gives, and, for emdr2, `token_log_likelihood` `[b k t]` and
-        `target_mask` `[b t]`.
+        `query_ids`, `query_segments` and `query_positions` `[n r l]`, for each device
+        that has rows of its own the tokens of their queries; `lm_scores` and `mask`
+        `[b k]`, what `passages_of` gives, and, for emdr2, `token_log_likelihood`
+        `[b k t]` and `target_mask` `[b t]`.
         """
         rows = next(self._rows)
-        length = self._queries.length(rows, _QUERY_MULTIPLE)
         own = rows[self._places]
-        ids, mask = self._queries.padded(own, length)
+        packed = self._queries.packed(rows.reshape(self._num_groups, -1))
+        names = ("query_ids", "query_segments", "query_positions")
         batch = {
-            "query_ids": ids,
-            "query_mask": mask,
+            **{n: x[self._groups] for n, x in zip(names, packed, strict=True)},
             "lm_scores": self._values[own],
             "mask": self._mask[own],
         }

@@ -34,11 +34,12 @@ class Objective:
         emdr2's mean runs over tokens, not queries: its sum is that mean times the
         queries, which a batch that is not cut gives back.
         """
-        query = self.query.embed(
+        names = ("query_ids", "query_segments", "query_positions")
+        query = self.query.embed_packed(
             self.query_graph,
             params["query"],
-            batch["query_ids"],
-            batch["query_mask"],
+            *(batch[name] for name in names),
+            len(batch["mask"]) // len(batch["query_ids"]),
         )
         scores = jnp.einsum(
             "be,bke->bk",

@@ -127,17 +127,24 @@ def batch_sharding(mesh: Mesh, num_rows: int) -> NamedSharding:
 
     A batch that does not divide is replicated: right, and slower.
     """
-    splits = num_rows % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0
+    splits = num_splits(mesh, num_rows) > 1
     return NamedSharding(
         mesh, PartitionSpec(("data", "fsdp")) if splits else PartitionSpec()
     )
+
+
+def num_splits(mesh: Mesh, num_rows: int) -> int:
+    """Parts that `batch_sharding` splits a batch into."""
+    num_devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    return num_devices if num_rows % num_devices == 0 else 1
 
 
 def put_batch(batch: Any, mesh: Mesh, num_rows: int | None = None) -> Any:
     """Places a batch on the mesh, by `batch_sharding`.
 
     Args:
-      batch: a tree of NumPy arrays `[r ...]`: the rows that `local_rows` names.
+      batch: a tree of NumPy arrays `[r ...]`: the rows that `local_rows` names, or
+        what else is divided among the processes as they are.
       mesh: of `make_mesh`.
       num_rows: of the global batch; None: this process has them all.
 
@@ -145,9 +152,11 @@ def put_batch(batch: Any, mesh: Mesh, num_rows: int | None = None) -> Any:
       The same tree of global `jax.Array`s `[b ...]`.
     """
 
+    share = 1 if num_rows is None else num_rows // len(local_rows(mesh, num_rows))
+
     def place(array: Any) -> jax.Array:
         array = np.asarray(array)
-        rows = len(array) if num_rows is None else num_rows
+        rows = len(array) * share
         return jax.make_array_from_process_local_data(
             batch_sharding(mesh, rows), array, (rows, *array.shape[1:])
         )

@@ -1,6 +1,7 @@
 """Batches: rows of the right question, padded no more than they must be."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -12,8 +13,9 @@ from radit_jax.corpus import store as store_lib
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.models.encoder import Encoder, EncoderConfig
 from radit_jax.retrieval.lm_scores import LMScores
-from radit_jax.retrieval.lsr_batches import Batches, Frozen, Reencoded, TokenRows
+from radit_jax.retrieval.lsr_batches import Batches, Frozen, Reencoded
 from radit_jax.retrieval.supervision import Supervised
+from radit_jax.retrieval.token_rows import TokenRows
 from radit_jax.testing import toy
 from radit_jax.training import mesh
 from radit_jax.types import Chunk
@@ -71,12 +73,7 @@ def test_rows_are_those_of_their_question(parts, tower, matrix):
     for _ in range(6):
         batch = next(batches)
         rows = questions(batch)
-        ids, mask = tower.tokenize([TEXTS[row] for row in rows])
-        length = ids.shape[1]
-        assert batch["query_ids"].shape[1] == min(-(-length // 8) * 8, 20)
-        np.testing.assert_array_equal(batch["query_ids"][:, :length], ids)
-        np.testing.assert_array_equal(batch["query_mask"][:, :length], mask)
-        assert not batch["query_mask"][:, length:].any()
+        check_queries(batch, tower, rows)
         chunk_ids = rows[:, None] + np.arange(3)
         np.testing.assert_array_equal(
             batch["passages"].reshape(12, 8), matrix.rows(chunk_ids.reshape(-1))
@@ -84,6 +81,33 @@ def test_rows_are_those_of_their_question(parts, tower, matrix):
         assert batch["mask"][:, 2].tolist() == (rows % 2 == 1).tolist()
         assert sorted(rows < 4) == [False, False, True, True]  # half are corpus queries
         assert "token_log_likelihood" not in batch
+
+
+def check_queries(batch, tower, rows):
+    """Each query's tokens stand in one row of its group, in order, and no others."""
+    groups = batch["query_segments"]
+    per_group = len(rows) // len(groups)
+    assert groups.max(axis=(1, 2)).tolist() == [per_group] * len(groups)
+    for i, row in enumerate(rows.tolist()):
+        ids, _ = tower.tokenize([TEXTS[row]])
+        group, number = divmod(i, per_group)
+        where = groups[group] == number + 1
+        assert where.any(axis=1).sum() == 1
+        assert batch["query_ids"][group][where].tolist() == ids[0].tolist()
+        positions = batch["query_positions"][group][where]
+        assert positions.tolist() == list(range(ids.shape[1]))
+    assert not batch["query_ids"][groups == 0].any()
+
+
+def test_queries_share_rows_in_a_group_a_device(parts, tower, matrix):
+    batch = next(make(parts, tower, Frozen(matrix), batch_size=8))
+    assert batch["query_ids"].shape == (8, 1, 64)
+    assert mesh.put_batch(batch, mesh.make_mesh(), 8)["query_ids"].shape == (8, 1, 64)
+    batch = next(make(parts, tower, Frozen(matrix), batch_size=9))  # is not divided
+    assert batch["query_ids"].shape[0] == 1
+    tokens = sum(len(tower.tokenize([TEXTS[i]])[0][0]) for i in questions(batch))
+    assert batch["query_ids"].shape[1:] == (-(-tokens // 64), 64)
+    check_queries(batch, tower, questions(batch))
 
 
 def test_emdr2_gets_the_tokens_of_both_parts(parts, tower, matrix):
@@ -135,9 +159,26 @@ def test_goes_on_where_it_was(parts, tower, matrix):
         jax.tree.map(np.testing.assert_array_equal, one, next(again))
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_packed_texts_embed_as_they_do_alone(tower, pooling, normalize):
+    tower = dataclasses.replace(tower, pooling=pooling, normalize=normalize)
+    groups = np.array([[3, 8, 1, 0, 5], [2, 4, 9, 7, 6]])
+    graph, params = nnx.split(tower.encoder)
+    packed = TokenRows(tower, TEXTS * 3).packed(np.hstack([groups, groups + 10]))
+    assert packed[0].shape == (2, 3, 64)
+    together = jax.jit(functools.partial(tower.embed_packed, graph, num_texts=10))
+    alone = jax.jit(functools.partial(tower.embed, graph))
+    found = together(params, *map(jax.numpy.asarray, packed)).reshape(2, 2, 5, 8)
+    for part in (0, 1):
+        texts = [TEXTS[i] for i in groups.reshape(-1)]
+        expected = alone(params, *tower.tokenize(texts)).reshape(2, 5, 8)
+        np.testing.assert_allclose(found[:, part], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_token_rows_are_blocks_put_together(tower, monkeypatch):
     whole = TokenRows(tower, TEXTS)
-    monkeypatch.setattr("radit_jax.retrieval.lsr_batches._BLOCK", 3)
+    monkeypatch.setattr("radit_jax.retrieval.token_rows._BLOCK", 3)
     rows = np.array([8, 1, 5])
     for found in (whole, TokenRows(tower, TEXTS)):
         length = found.length(rows, 1)

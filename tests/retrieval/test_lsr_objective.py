@@ -38,9 +38,11 @@ def batch(tower):
     rng = np.random.default_rng(0)
     ids, mask = tower.tokenize(["a b", "c", "d e f"])
     passage_ids, passage_mask = tower.tokenize([*"abcdef", "a f", "b e", "c d"])
+    numbers = 1 + np.arange(3)
     batch = {
-        "query_ids": ids,
-        "query_mask": mask,
+        "query_ids": ids[None],
+        "query_segments": (mask * numbers[:, None])[None],
+        "query_positions": np.broadcast_to(np.arange(mask.shape[1]), (1, *mask.shape)),
         "passages": rng.normal(size=(3, 3, WIDTH)).astype(np.float32),
         "passage_ids": passage_ids.reshape(3, 3, -1),
         "passage_mask": passage_mask.reshape(3, 3, -1),
@@ -78,7 +80,7 @@ def evaluate(made, params, batch):
 def dot_products(tower, batch):
     graph, params = nnx.split(tower.encoder)
     embed = jax.jit(functools.partial(tower.embed, graph))
-    query = embed(params, batch["query_ids"], batch["query_mask"])
+    query = embed(params, batch["query_ids"][0], batch["query_segments"][0] > 0)
     return jnp.einsum("be,bke->bk", query, batch["passages"])
 
 
