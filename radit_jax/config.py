@@ -150,6 +150,7 @@ class LMTrainingConfig:
     peak_learning_rate: float = 1e-5
     end_learning_rate: float = 1e-7
     warmup_steps: int = 200
+    schedule: str = "cosine"  # peak to end: "cosine", or "linear" (64-shot stage)
     num_steps: int = 500
     batch_rows: int = 64  # packed rows a step
     it_batch_rows: int = 64  # likewise for "it", whose examples are shorter
@@ -371,6 +372,7 @@ _CHOICES = {
     "retrieve.kind": ("dense", "bm25", "hybrid"),
     "examples.kind": ("ra_it", "it"),
     "lm_training.examples": ("ra_it", "it"),
+    "lm_training.schedule": ("cosine", "linear"),
     "scoring.lm": ("base", "ra_it", "it"),
     "retriever_training.lm": ("base", "ra_it", "it"),
     "predict.lm": ("base", "ra_it", "it"),

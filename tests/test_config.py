@@ -61,6 +61,7 @@ def test_all_problems_are_told_together(config):
         ("retriever_training", "train", "passage", "train is 'passage'; choose one"),
         ("lm_training", "accumulation_steps", 3, "batch_rows=64 is not divisible"),
         ("predict", "max_answer_tokens", 1024, "leaves no room for a prompt"),
+        ("lm_training", "schedule", "step", "schedule is 'step'; choose one of"),
         ("lm_training", "num_steps", 100, "warmup_steps=200 is more than num_steps=10"),
         ("examples", "row_tokens", 512, "row_tokens=512 is shorter than an example"),
     ],

@@ -70,6 +70,7 @@ def _finetune(
         num_steps=settings.num_steps,
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
+        schedule=settings.schedule,
     )
     loss_fn = functools.partial(next_token_loss, graphdef)
     plan = training_run.Plan(

@@ -1,4 +1,4 @@
-"""AdamW as the paper's recipe has it: clipping, warm-up, cosine decay."""
+"""AdamW as the paper's recipe has it: clipping, warm-up, cosine or linear decay."""
 
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ def make_optimizer(
     num_steps: int,
     weight_decay: float,
     clip_norm: float,
+    schedule: str = "cosine",
 ) -> Optimizer:
     """AdamW (β 0.9, 0.95) behind a clip of the gradients' global norm.
 
@@ -33,19 +34,21 @@ def make_optimizer(
       num_steps: updates in all.
       weight_decay: of the layers' matrices; norms, biases and embeddings have none.
       clip_norm: largest global norm of the gradients.
+      schedule: from peak to end: "cosine", or "linear" (the paper's 64-shot stage).
 
     Raises:
       ValueError: if the warm-up is longer than the run.
     """
-    schedule = warmup_cosine(peak, end, warmup, num_steps)
+    decay = {"cosine": warmup_cosine, "linear": warmup_linear}[schedule]
+    rates = decay(peak, end, warmup, num_steps)
     return Optimizer(
         optax.chain(
             clip_by_global_norm(clip_norm),
             optax.adamw(
-                schedule, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=decay_mask
+                rates, b1=0.9, b2=0.95, weight_decay=weight_decay, mask=decay_mask
             ),
         ),
-        schedule,
+        rates,
     )
 
 
@@ -72,13 +75,7 @@ def warmup_cosine(
     Raises:
       ValueError: if the warm-up is longer than the run.
     """
-    if warmup > num_steps:
-        raise ValueError(
-            f"warmup_steps={warmup} is more than num_steps={num_steps}, so the peak "
-            "learning rate would never be reached; lower warmup_steps or raise "
-            "num_steps."
-        )
-    first = max(warmup, 1)
+    first = _checked_warmup(warmup, num_steps)
     return optax.warmup_cosine_decay_schedule(
         init_value=peak / first,
         peak_value=peak,
@@ -86,6 +83,36 @@ def warmup_cosine(
         decay_steps=max(num_steps - 1, first),
         end_value=end,
     )
+
+
+def warmup_linear(
+    peak: float, end: float, warmup: int, num_steps: int
+) -> optax.Schedule:
+    """Update n (from 0) of a linear warm-up and a linear decay; see `warmup_cosine`.
+
+    Raises:
+      ValueError: if the warm-up is longer than the run.
+    """
+    first = _checked_warmup(warmup, num_steps)
+    falling = max(num_steps - first, 1)
+    return optax.schedules.join_schedules(
+        [
+            optax.linear_schedule(peak / first, peak, first - 1),
+            optax.linear_schedule(peak, end, falling),
+        ],
+        [first - 1],
+    )
+
+
+def _checked_warmup(warmup: int, num_steps: int) -> int:
+    """Updates until the peak, of which there is always one."""
+    if warmup > num_steps:
+        raise ValueError(
+            f"warmup_steps={warmup} is more than num_steps={num_steps}, so the peak "
+            "learning rate would never be reached; lower warmup_steps or raise "
+            "num_steps."
+        )
+    return max(warmup, 1)
 
 
 def decay_mask(params: Any) -> Any:

@@ -17,16 +17,34 @@ def test_schedule_climbs_to_the_peak_and_ends_at_the_end():
     np.testing.assert_allclose(rates[3:], cosine, rtol=1e-6)
 
 
+def test_a_linear_schedule_falls_by_equal_steps_to_the_end():
+    schedule = optimizer_lib.warmup_linear(0.8, 0.1, 4, 10)
+    rates = np.array([schedule(update) for update in range(10)])
+    climb, fall = [0.2, 0.4, 0.6, 0.8], np.linspace(0.8, 0.1, 7)[1:]
+    np.testing.assert_allclose(rates, [*climb, *fall], rtol=1e-6)
+
+
+def test_the_64_shot_stage_begins_at_its_peak():
+    adam = optimizer_lib.make_optimizer(
+        peak=1e-5, end=1e-6, warmup=0, num_steps=100, weight_decay=0.1, clip_norm=1.0,
+        schedule="linear",
+    )  # fmt: skip
+    rates = [adam.schedule(update) for update in (0, 33, 99)]
+    np.testing.assert_allclose(rates, [1e-5, 7e-6, 1e-6], rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", ["warmup_cosine", "warmup_linear"])
 @pytest.mark.parametrize(("warmup", "num_steps"), [(0, 1), (1, 1), (3, 3), (0, 5)])
-def test_short_schedules_reach_the_peak(warmup, num_steps):
-    schedule = optimizer_lib.warmup_cosine(0.8, 0.1, warmup, num_steps)
+def test_short_schedules_reach_the_peak(decay, warmup, num_steps):
+    schedule = getattr(optimizer_lib, decay)(0.8, 0.1, warmup, num_steps)
     assert max(float(schedule(n)) for n in range(num_steps)) == pytest.approx(0.8)
 
 
-def test_a_warmup_longer_than_the_run_is_refused():
+@pytest.mark.parametrize("decay", ["warmup_cosine", "warmup_linear"])
+def test_a_warmup_longer_than_the_run_is_refused(decay):
     message = "warmup_steps=200 is more than num_steps=100.*lower warmup_steps"
     with pytest.raises(ValueError, match=message):
-        optimizer_lib.warmup_cosine(1e-5, 1e-7, 200, 100)
+        getattr(optimizer_lib, decay)(1e-5, 1e-7, 200, 100)
 
 
 def _param(*axes):
