@@ -51,7 +51,10 @@ EXTRAS = {
         *BENCHMARKS,
         *HARNESS,
         "accelerate==1.15.0",
+        # The pages' tests, in a real browser; axe finds what bars people from them.
+        "axe-playwright-python==0.1.8",
         "beartype==0.22.9",
+        "playwright==1.65.2",
         "pytest==9.2.0",
         "ruff==0.17.6",
         "sentence-transformers==6.2.0",
