@@ -9,7 +9,8 @@ import radit_jax
 
 ROOT = Path(radit_jax.__file__).parent.parent
 LAYERS = (
-    {"types", "config", "fingerprint", "lock", "progress", "workdir"},
+    {"config_rules", "types", "fingerprint", "lock", "progress", "workdir"},
+    {"config"},
     {"artifacts"},
     {"ops", "text"},
     {"models", "corpus"},
