@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from radit_jax.models import layers
+from radit_jax.models import axes, layers
+
+_STREAM = ("batch", None, None)  # what splits the residual stream [b l d]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,9 +166,10 @@ class Decoder(nnx.Module):
         graphdef, stack = nnx.split(self.layers)
 
         def body(x, params):
-            return nnx.merge(graphdef, params)(x, rope, mask), None
+            x = nnx.merge(graphdef, params)(x, rope, mask)
+            return axes.constrain(x, *_STREAM), None
 
-        x = self.embedding[...][tokens]
+        x = axes.constrain(self.embedding[...][tokens], *_STREAM)
         x, _ = jax.lax.scan(layers.maybe_remat(body, config.remat), x, stack)
         return self.final_norm(x)
 

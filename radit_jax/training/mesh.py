@@ -1,6 +1,13 @@
-"""Where arrays live: one mesh, one table from logical axes to mesh axes."""
+"""Where arrays live: one mesh, and `models.axes`' table of what splits what.
 
-from collections.abc import Collection
+The mesh's axes are of JAX's type Auto: the compiler carries placements from what is
+pinned (parameters, batches, the residual stream) to everything between, and puts the
+collectives in. Explicit axes would put them into the types, and every reshape,
+gather and scan of both towers and the decoder would have to name its output's
+placement, for a step in which these three pins suffice.
+"""
+
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -9,26 +16,20 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
+from radit_jax.models import axes as axes_lib
+
 AXES = ("data", "fsdp", "tensor")
 
-# A parameter names its axes once (`nnx.Param(value, axes=("embed", "mlp"))`); this
-# table says which mesh axis splits each. What is missing here is not split.
-RULES = {
-    "vocab": "tensor",
-    "embed": "fsdp",
-    "heads": "tensor",
-    "kv_heads": "tensor",
-    "mlp": "tensor",
-}
-UNSPLIT = ("layers", "head", None)
 
-
-def make_mesh(fsdp: int = 1, tensor: int = 1) -> Mesh:
-    """Arranges all devices of all processes; what is left over is data parallel.
+def make_mesh(
+    fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """Arranges devices; what is left over is data parallel.
 
     Args:
       fsdp: devices that share one copy of the parameters and optimizer state.
       tensor: devices that share each matrix product.
+      devices: None: all of all processes.
 
     Returns:
       A mesh with the axes `data`, `fsdp`, `tensor`.
@@ -36,7 +37,8 @@ def make_mesh(fsdp: int = 1, tensor: int = 1) -> Mesh:
     Raises:
       ValueError: if the devices cannot be divided so.
     """
-    num_devices = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    num_devices = len(devices)
     if fsdp < 1 or tensor < 1 or num_devices % (fsdp * tensor):
         raise ValueError(
             f"a mesh with fsdp={fsdp} and tensor={tensor} needs a multiple of "
@@ -44,7 +46,8 @@ def make_mesh(fsdp: int = 1, tensor: int = 1) -> Mesh:
             "tensor of at least 1 whose product divides the number of devices."
         )
     shape = (num_devices // (fsdp * tensor), fsdp, tensor)
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    types = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -79,28 +82,11 @@ def param_shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def partition_spec(variable: nnx.Variable, mesh: Mesh) -> PartitionSpec:
-    """The rules applied to one variable.
-
-    A mesh axis that does not divide its dimension, or that an earlier dimension
-    took, is dropped: `axes=("embed", "mlp")` of shape (6, 16) on a 1x4x2 mesh is
-    split as `PartitionSpec(None, "tensor")`.
-    """
-    shape = variable.get_value().shape
-    axes = variable.get_metadata("axes", None)
-    if axes is None:
+    """`axes.partition_spec` of one variable; whole where it names no axes."""
+    names = variable.get_metadata("axes", None)
+    if names is None:
         return PartitionSpec()
-    unknown = [name for name in axes if name not in RULES and name not in UNSPLIT]
-    if unknown or len(axes) != len(shape):
-        raise ValueError(
-            f"a parameter of shape {shape} has axes={axes}; give one name for each "
-            f"dimension, out of {(*RULES, *UNSPLIT)}."
-        )
-    chosen: list[str | None] = []
-    for name, size in zip(axes, shape, strict=True):
-        axis = RULES.get(name)
-        free = axis is not None and axis not in chosen and size % mesh.shape[axis] == 0
-        chosen.append(axis if free else None)
-    return PartitionSpec(*chosen)
+    return axes_lib.partition_spec(variable.get_value().shape, names, mesh)
 
 
 def local_rows(

@@ -46,6 +46,10 @@ def make_train_step(
     """
 
     def step(state: state_lib.TrainState, batch: Any):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return update(state, batch)
+
+    def update(state: state_lib.TrainState, batch: Any):
         sums, gradients = _accumulate(loss_fn, state.params, batch, accumulation_steps)
         loss_sum, weight, aux = sums
         # Times, not divided by: XLA then makes it part of what reads the gradients.

@@ -1,0 +1,68 @@
+"""One table from logical axes to mesh axes, of parameters and of activations.
+
+A parameter names its axes once (`nnx.Param(value, axes=("embed", "mlp"))`), and
+`training.mesh` places it. Activations are pinned with `constrain`, on the mesh that
+the step is traced in (`jax.sharding.use_abstract_mesh`): the compiler, left to
+itself, splits them as it splits the parameters that they meet, by width over `fsdp`,
+and then moves activations instead of parameters.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+from jaxtyping import Array
+
+# Which mesh axes split a logical axis. What is missing here is not split.
+RULES: dict[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),  # of activations; the others are of parameters
+    "vocab": ("tensor",),
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "mlp": ("tensor",),
+}
+UNSPLIT = ("layers", "head", None)
+
+
+def partition_spec(
+    shape: Sequence[int], axes: Sequence[str | None], mesh: Mesh | AbstractMesh
+) -> PartitionSpec:
+    """The rules applied to one array.
+
+    Mesh axes that do not divide their dimension, or that an earlier dimension took,
+    are dropped: `axes=("embed", "mlp")` of shape (6, 16) on a 1x4x2 mesh is split as
+    `PartitionSpec(None, "tensor")`.
+
+    Raises:
+      ValueError: for unknown names, or another number of them than dimensions.
+    """
+    unknown = [name for name in axes if name not in RULES and name not in UNSPLIT]
+    if unknown or len(axes) != len(shape):
+        raise ValueError(
+            f"a parameter of shape {shape} has axes={axes}; give one name for each "
+            f"dimension, out of {(*RULES, *UNSPLIT)}."
+        )
+    taken: set[str] = set()
+    chosen: list[str | tuple[str, ...] | None] = []
+    for name, size in zip(axes, shape, strict=True):
+        split = RULES.get(name, ())
+        parts = math.prod(mesh.shape[axis] for axis in split)
+        free = bool(split) and not taken.intersection(split) and size % parts == 0
+        taken.update(split if free else ())
+        chosen.append((split if len(split) > 1 else split[0]) if free else None)
+    return PartitionSpec(*chosen)
+
+
+def constrain(x: Array, *axes: str | None) -> Array:
+    """Places an activation by the rules; no change where no mesh is set.
+
+    Args:
+      x: the activation.
+      axes: a name for each dimension; None: not split.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, partition_spec(x.shape, axes, mesh))
