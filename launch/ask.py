@@ -4,7 +4,6 @@ python -m launch.ask --workdir=runs/q "Who designed the Eiffel Tower?"
 python -m launch.ask --workdir=runs/q < questions.txt
 """
 
-import json
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -51,14 +50,7 @@ def read_config(workdir: Workdir) -> Config:
     Raises:
       ArtifactError: the folder is no run's.
     """
-    file = workdir.path / cli.CONFIG_FILE
-    if not file.exists():
-        raise artifacts.ArtifactError(
-            f"{workdir.path} is no run's folder: it has no {cli.CONFIG_FILE}. Run "
-            "`python -m launch.run_pipeline --config=… --workdir="
-            f"{workdir.path}` first."
-        )
-    config = Config.from_dict(json.loads(file.read_text()))
+    config = cli.remembered(workdir)
     config.validate()
     return config
 

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,11 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
+from launch import steps
+from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
+from radit_jax.manifests import ArtifactError
+from radit_jax.progress import duration, size
 from radit_jax.workdir import Workdir
 
 CONFIG_FILE = "config.json"  # in the workdir
@@ -51,8 +56,13 @@ def stage_main(
         config, workdir = prepare()
         if not (workdir.path / CONFIG_FILE).exists():
             remember(config, workdir)
-        run(config, workdir, OVERWRITE.value)
+        made = run(config, workdir, OVERWRITE.value)
         remember(config, workdir)
+        if isinstance(made, Artifact):
+            logging.info("%s", summary(made))
+            step = steps.after(config, made.manifest["stage"])
+            if step is not None:
+                logging.info("Next: %s", command(step.stage, workdir.path, step.flags))
 
     return main
 
@@ -65,6 +75,8 @@ def prepare(*sections: str) -> tuple[Config, Workdir]:
         jax.distributed.initialize(
             _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
         )
+    if jax.process_index() != 0:
+        logging.set_verbosity(logging.WARNING)  # the main process tells the rest
     config, path = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
     config.validate(*sections)
     logging.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind)
@@ -77,6 +89,67 @@ def remember(config: Config, workdir: Workdir) -> None:
         workdir.path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(config), indent=1)
         (workdir.path / CONFIG_FILE).write_text(text)
+
+
+def remembered(workdir: Workdir) -> Config:
+    """The config that the run was made with.
+
+    Raises:
+      ArtifactError: the folder is no run's, or another version's.
+    """
+    file = workdir.path / CONFIG_FILE
+    if not file.exists():
+        raise ArtifactError(
+            f"{workdir.path} is no run's folder: it has no {CONFIG_FILE}. Run "
+            f"`{command('run_pipeline', workdir.path)}` first."
+        )
+    try:
+        return Config.from_dict(json.loads(file.read_text()))
+    except (ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{file} is no config of this version: {error} Give --config=….py."
+        ) from error
+
+
+def command(
+    name: str,
+    workdir: epath.PathLike,
+    more: Sequence[str] = (),
+    words: Sequence[str] = (),
+) -> str:
+    """A launcher's command line with this program's --config, to be pasted.
+
+    Args:
+      name: of the launcher.
+      workdir: of the run.
+      more: flags; where one sets a field, this program's own value of it is left out.
+      words: arguments that are no flags. Given, no --config is.
+    """
+    given = [] if words else _config_flags()
+    fields = [flag.split("=")[0] for flag in more]
+    kept = [flag for flag in given if flag.split("=")[0] not in fields]
+    typed = ["python", "-m", f"launch.{name}", *kept, *more, f"--workdir={workdir}"]
+    return shlex.join([*typed, *words]).replace("'--config=…'", "--config=…")
+
+
+def _config_flags() -> list[str]:
+    if not CONFIG.value:
+        return ["--config=…"]
+    flag = flags.FLAGS["config"]
+    changed = config_flags.get_override_values(flag).items()
+    return [
+        f"--config={config_flags.get_config_filename(flag)}",
+        *(f"--config.{name}={value}" for name, value in changed),
+    ]
+
+
+def summary(made: Artifact) -> str:
+    """Of a finished stage: where its output is, how large, and how long it took."""
+    num_bytes = sum(made.manifest.get("files", {}).values())
+    return (
+        f"{made.manifest['stage']}: {size(num_bytes)} in {made.path}, "
+        f"{duration(made.manifest['seconds'])} of work."
+    )
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:

@@ -12,7 +12,6 @@ A run's tuned LM, with its retriever before it (none: closed book):
 """
 
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +66,7 @@ def open_model(arguments: dict[str, Any]):
         models = pretrained.load_lm(path, rest.pop("dtype", "float32"))
         return HarnessLM(*models, name=str(path), mesh=mesh.make_mesh(), **rest)
     workdir = Workdir(epath.Path(folder).expanduser())
-    config = Config.from_dict(json.loads((workdir.path / cli.CONFIG_FILE).read_text()))
+    config = cli.remembered(workdir)
     name, retriever = rest.pop("lm", "base"), rest.pop("retriever", "none")
     num_chunks = int(rest.pop("num_chunks", config.predict.num_chunks))
     if retriever != "none":

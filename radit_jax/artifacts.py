@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import errno
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -24,14 +23,11 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import radit_jax
-from radit_jax import fingerprint, lock
+from radit_jax import failures, fingerprint, lock, manifests
+from radit_jax.manifests import MANIFEST, STARTED, ArtifactError
 
-_MANIFEST = "manifest.json"
-_STARTED = "started.json"
-
-
-class ArtifactError(ValueError):
-    """An artifact that is missing, unfinished, or of another config."""
+# Of what an artifact is made: config sections, and name → hash of each input.
+Identity = tuple[dict[str, Any], dict[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class Artifact:
     @property
     def sha256(self) -> str:
         """Of the manifest file: what a later stage records as its input."""
-        return hashlib.sha256((self.path / _MANIFEST).read_bytes()).hexdigest()
+        return manifests.sha256(self.path)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -53,11 +49,14 @@ class Artifact:
 
 
 def find(path: epath.PathLike) -> Artifact | None:
-    """The finished artifact at `path`, or None."""
-    file = epath.Path(path) / _MANIFEST
-    if not file.exists():
-        return None
-    return Artifact(file.parent, json.loads(file.read_text()))
+    """The finished artifact at `path`, or None.
+
+    Raises:
+      ArtifactError: its manifest is none.
+    """
+    path = epath.Path(path)
+    manifest = manifests.read(path / MANIFEST)
+    return None if manifest is None else Artifact(path, manifest)
 
 
 def load(path: epath.PathLike, stage: str, variant: str = "") -> Artifact:
@@ -94,6 +93,7 @@ class Draft:
         """Args: path: the artifact's folder."""
         self.path = path
         self.counts: dict[str, Any] = {}
+        self.temporary: tuple[str, ...] = ()  # folders that are deleted once it is done
 
     def has(self, name: str) -> bool:
         """Whether a file of this artifact was finished, now or by a killed run."""
@@ -156,8 +156,7 @@ def writing(
       OSError: the disk is full; what is finished stays, and a new run resumes.
     """
     path = epath.Path(path)
-    identity = {"stage": stage, "config": config, "inputs": inputs}
-    identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
+    identity = manifests.identity(stage, config, inputs)
     if _is_up_to_date(path, identity):
         logging.info("%s is up to date: skipped.", path)
         yield None
@@ -188,10 +187,19 @@ def _alone(path: epath.Path) -> Iterator[None]:
 
 
 def _filled(path: epath.Path, identity: dict) -> Iterator[Draft]:
-    _start(path, identity)
-    draft, begin = Draft(path), time.monotonic()
-    try:
+    is_main = is_main_process()
+    recorded = failures.recorded(path) if is_main else contextlib.nullcontext()
+    with recorded, _full_disk_explained(path):
+        _start(path, identity)
+        draft, begin = Draft(path), time.monotonic()
         yield draft
+        _finish(draft, identity, time.monotonic() - begin)
+
+
+@contextlib.contextmanager
+def _full_disk_explained(path: epath.Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(
@@ -200,75 +208,63 @@ def _filled(path: epath.Path, identity: dict) -> Iterator[Draft]:
                 "space and run the same command again: it resumes.",
             ) from error
         raise
-    _finish(draft, identity, time.monotonic() - begin)
 
 
 def _is_up_to_date(path: epath.Path, identity: dict) -> bool:
-    found = find(path)
-    return found is not None and not _changes(found.manifest, identity)
-
-
-def _changes(found: dict, identity: dict) -> list[str]:
-    return _differences({key: found[key] for key in identity}, identity)
+    found = manifests.read(path / MANIFEST)
+    if found is None or manifests.changes(found, identity):
+        return False
+    return not manifests.damage(path, found)
 
 
 def _is_finished(path: epath.Path, identity: dict, overwrite: bool) -> bool:
     """Whether `path` holds just this artifact; clears or refuses anything else."""
-    for name in (_MANIFEST, _STARTED):
-        file = path / name
-        if not file.exists():
-            continue
-        found = json.loads(file.read_text())
-        changes = _changes(found, identity)
-        if not changes:
-            return name == _MANIFEST
-        if name == _STARTED and not _holds_work(path):
-            return False  # it failed before it wrote anything: start anew
-        if not overwrite:
-            raise ArtifactError(
-                f"{path} was made by another config or from other inputs: "
-                f"{'; '.join(changes)}. Give another --workdir, or --overwrite to "
-                "make it, and what follows from it, again."
-            )
+    if _is_up_to_date(path, identity):
+        return True
+    refused = _refusal(path, identity)
+    if refused and not overwrite:
+        raise ArtifactError(refused)
+    if refused:
         multihost_utils.sync_global_devices(f"overwrite {path}")
-        if jax.process_index() == 0:
+        if is_main_process():
             # First out of the way: killed while deleting, nothing of it is found.
             aside = path.with_name(f"{path.name}.old")
             if aside.exists():
                 aside.rmtree()
             path.rename(aside)
             aside.rmtree()
-        break
     return False
+
+
+def _refusal(path: epath.Path, identity: dict) -> str:
+    """Why this run may not go on with what lies in `path`; "": it may."""
+    remedy = "--overwrite to make it, and what follows from it, again."
+    found = manifests.read(path / MANIFEST)
+    started = manifests.read(path / STARTED)
+    if found is None and (started is None or not _holds_work(path)):
+        return ""  # it failed before it wrote anything: start anew
+    if changes := manifests.changes(found or started, identity):
+        return (
+            f"{path} was made by another config or from other inputs: "
+            f"{'; '.join(changes)}. Give another --workdir, or {remedy}"
+        )
+    return f"{path}: {manifests.damage(path, found)}. Give {remedy}" if found else ""
 
 
 def _holds_work(path: epath.Path) -> bool:
     """Whether an unfinished folder has any file that a run finished."""
     return any(
-        file.name != _STARTED and file.suffix != ".tmp" for file in path.iterdir()
+        file.name != STARTED and file.suffix != ".tmp" for file in path.iterdir()
     )
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys([*old, *new])
-        return [
-            change
-            for key in keys
-            for change in _differences(
-                old.get(key), new.get(key), f"{name}.{key}".lstrip(".")
-            )
-        ]
-    return [] if old == new else [f"{name} was {old!r} and is now {new!r}"]
 
 
 def _start(path: epath.Path, identity: dict) -> None:
     multihost_utils.sync_global_devices(f"start {path}")
     if jax.process_index() == 0:
         path.mkdir(parents=True, exist_ok=True)
-        aside = path / f"{_STARTED}.tmp"
+        aside = path / f"{STARTED}.tmp"
         aside.write_text(json.dumps(identity, indent=1))
-        aside.replace(path / _STARTED)
+        aside.replace(path / STARTED)
     multihost_utils.sync_global_devices(f"started {path}")
 
 
@@ -276,10 +272,11 @@ def _finish(draft: Draft, identity: dict, seconds: float) -> None:
     multihost_utils.sync_global_devices(f"finish {draft.path}")
     if jax.process_index() == 0:
         draft.write_json(
-            _MANIFEST,
+            MANIFEST,
             identity
             | {
                 "counts": draft.counts,
+                "files": manifests.sizes(draft.path, draft.temporary),
                 "package_version": radit_jax.__version__,
                 "git_commit": fingerprint.git_commit(),
                 "created": datetime.datetime.now(datetime.UTC).isoformat(),

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 
 from absl import logging
@@ -57,21 +58,52 @@ def hold(folder: epath.PathLike) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(folder: epath.PathLike) -> str:
+    """Who holds the folder's lock, and since when; "" where nobody does."""
+    folder = epath.Path(folder)
+    if fcntl is None or "://" in str(folder):
+        return ""
+    try:
+        descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    try:
+        # Shared: two who look do not see each other. `_lock` waits this moment out.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(os.pread(descriptor, 4096, 0))
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _lock(descriptor: int) -> None:
+    """Takes the lock; a second try, as `holder` may look just now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(0.05)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _take(file: epath.Path, folder: epath.Path) -> int | None:
     """The open, locked file; None where its file system has no locks."""
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             if _is_current(descriptor, file):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, json.dumps(_this_process()).encode())
                 return descriptor
         except BlockingIOError:
-            holder = _holder(os.pread(descriptor, 4096, 0))
+            found = _holder(os.pread(descriptor, 4096, 0))
             os.close(descriptor)
             raise LockedError(
-                f"{folder} is being written by {holder}. Wait until that run is done, "
+                f"{folder} is being written by {found}. Wait until that run is done, "
                 "or stop it and give the same command again: it resumes. Another "
                 "--workdir may be written at the same time."
             ) from None

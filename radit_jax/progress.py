@@ -55,6 +55,15 @@ class Progress:
         )
 
 
+def size(num_bytes: float) -> str:
+    """Bytes as people read them: `512 B`, `1.5 MiB`, `3.2 GiB`."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while num_bytes >= 1024 and len(units) > 1:
+        num_bytes /= 1024
+        units.pop(0)
+    return f"{num_bytes:.0f} B" if units[0] == "B" else f"{num_bytes:.1f} {units[0]}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people read them: `42 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds == float("inf"):

@@ -9,9 +9,18 @@ import radit_jax
 
 ROOT = Path(radit_jax.__file__).parent.parent
 LAYERS = (
-    {"config_rules", "types", "fingerprint", "lock", "progress", "workdir"},
+    {
+        "config_rules",
+        "types",
+        "fingerprint",
+        "lock",
+        "progress",
+        "workdir",
+        "failures",
+        "manifests",
+    },
     {"config"},
-    {"artifacts"},
+    {"artifacts", "states"},
     {"ops", "text"},
     {"models", "corpus"},
     {"instruct", "training"},

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from absl import logging
+from etils import epath
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
@@ -33,25 +34,30 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
       ConfigError: a set of `lm_tasks` has no question.
       MixtureError: there is nothing to make examples of.
     """
-    kind = config.examples.kind
+    path, made_of = output(config, workdir), identity(config, workdir)
+    with artifacts.writing(path, "build_examples", *made_of, overwrite) as draft:
+        if draft is not None and artifacts.is_main_process():
+            _build(config, workdir, draft)
+    return artifacts.load(path, "build_examples")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.examples(config.examples.kind)
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
     retrieved = inputs.retrieved(workdir, "base")
-    with artifacts.writing(
-        workdir.examples(kind),
-        "build_examples",
+    return (
         config.section("examples")
-        | {
-            "max_tokens": config.lm.max_tokens,
-            "lm_tasks": config.instructions.lm_tasks,
-        },
+        | {"max_tokens": config.lm.max_tokens}
+        | {"lm_tasks": config.instructions.lm_tasks},
         {
             "retrieved": retrieved.sha256,
             "tokenizer": fingerprint.hash_files(config.lm.path),
         },
-        overwrite,
-    ) as draft:
-        if draft is not None and artifacts.is_main_process():
-            _build(config, workdir, draft)
-    return artifacts.load(workdir.examples(kind), "build_examples")
+    )
 
 
 def _build(config: Config, workdir: Workdir, draft: Draft) -> None:

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from etils import epath
 from jaxtyping import Float
 
 from radit_jax import artifacts, fingerprint
@@ -17,18 +18,24 @@ from radit_jax.workdir import Workdir
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     """Embeds every chunk; each process of a job embeds every so many-th shard."""
-    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
-    tower_hash = fingerprint.hash_files(config.encoder.passage_path)
-    with artifacts.writing(
-        workdir.embeddings,
-        "embed_corpus",
-        config.section("embed") | {"encoder": inputs.passage_settings(config)},
-        {"chunks": chunks.sha256, "passage_tower": tower_hash},
-        overwrite,
-    ) as draft:
+    path, made_of = output(config, workdir), identity(config, workdir)
+    with artifacts.writing(path, "embed_corpus", *made_of, overwrite) as draft:
         if draft is not None:
             _embed(config, inputs.chunk_store(workdir), draft)
-    return artifacts.load(workdir.embeddings, "embed_corpus")
+    return artifacts.load(path, "embed_corpus")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.embeddings
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
+    chunks = artifacts.load(workdir.chunks, "chunk_corpus")
+    tower_hash = fingerprint.hash_files(config.encoder.passage_path)
+    sections = config.section("embed") | {"encoder": inputs.passage_settings(config)}
+    return sections, {"chunks": chunks.sha256, "passage_tower": tower_hash}
 
 
 def _embed(config: Config, store: ChunkStore, draft: artifacts.Draft) -> None:

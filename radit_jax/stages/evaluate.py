@@ -7,6 +7,7 @@ import platform
 from typing import Any
 
 import jax
+from etils import epath
 
 import radit_jax
 from radit_jax import artifacts, fingerprint
@@ -25,6 +26,34 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     Raises:
       ArtifactError: there are no predictions.
     """
+    path, made_of = output(config, workdir), identity(config, workdir)
+    # It only reads, and takes seconds: a newer input simply makes it anew.
+    with artifacts.writing(path, "evaluate", *made_of, overwrite=True) as draft:
+        if draft is not None and artifacts.is_main_process():
+            _evaluate(config, workdir, _predicted(workdir), draft)
+    print(table.render_table(_results(workdir)))
+    print(f"\nReport: {workdir.evaluation / 'report.html'}")
+    return artifacts.load(path, "evaluate")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.evaluation
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
+    _check_same_retrieval(workdir, _predicted(workdir))
+    return (
+        config.section("evaluation")
+        | {"num_chunks": config.predict.num_chunks}
+        | {"lm_temperature": config.retriever_training.resolved(1.0).lm_temperature},
+        {name: artifact.sha256 for name, artifact in _all_artifacts(workdir)},
+    )
+
+
+def _predicted(workdir: Workdir) -> dict[str, Artifact]:
+    """LM → its predictions, of those there are."""
     predicted = {lm: artifacts.find(workdir.predictions(lm)) for lm in systems.LMS}
     predicted = {lm: found for lm, found in predicted.items() if found}
     if not predicted:
@@ -32,23 +61,7 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
             f"{workdir.path} holds no predictions; run `python -m launch.predict` "
             "first, or `python -m launch.run_pipeline` for all stages."
         )
-    _check_same_retrieval(workdir, predicted)
-    found = {name: a.sha256 for name, a in _all_artifacts(workdir)}
-    with artifacts.writing(
-        workdir.evaluation,
-        "evaluate",
-        config.section("evaluation")
-        | {"num_chunks": config.predict.num_chunks}
-        | {"lm_temperature": config.retriever_training.resolved(1.0).lm_temperature},
-        found,
-        # It only reads, and takes seconds: a newer input simply makes it anew.
-        overwrite=True,
-    ) as draft:
-        if draft is not None and artifacts.is_main_process():
-            _evaluate(config, workdir, predicted, draft)
-    print(table.render_table(_results(workdir)))
-    print(f"\nReport: {workdir.evaluation / 'report.html'}")
-    return artifacts.load(workdir.evaluation, "evaluate")
+    return predicted
 
 
 def _check_same_retrieval(workdir: Workdir, predicted: dict[str, Artifact]) -> None:

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from absl import logging
+from etils import epath
 from flax import nnx
 
 from radit_jax import artifacts, fingerprint
@@ -30,21 +31,33 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     Raises:
       loop.NonFiniteLossError: the loss is NaN or infinite.
     """
-    name = config.lm_training.examples
-    examples = artifacts.load(
-        workdir.examples(name), "build_examples", f"--config.examples.kind={name}"
-    )
-    with artifacts.writing(
-        workdir.lm(name),
-        "finetune_lm",
-        config.section("lm_training", "lm"),
-        {"examples": examples.sha256, "lm": fingerprint.hash_files(config.lm.path)},
-        overwrite,
-    ) as draft:
+    path, made_of = output(config, workdir), identity(config, workdir)
+    with artifacts.writing(path, "finetune_lm", *made_of, overwrite) as draft:
         if draft is not None:
-            _finetune(config, workdir, examples, draft)
-    training_run.clean(workdir.lm(name))
-    return artifacts.load(workdir.lm(name), "finetune_lm")
+            draft.temporary = training_run.TEMPORARY
+            _finetune(config, workdir, _examples(config, workdir), draft)
+    training_run.clean(path)
+    return artifacts.load(path, "finetune_lm")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.lm(config.lm_training.examples)
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
+    hashes = {
+        "examples": _examples(config, workdir).sha256,
+        "lm": fingerprint.hash_files(config.lm.path),
+    }
+    return config.section("lm_training", "lm"), hashes
+
+
+def _examples(config: Config, workdir: Workdir) -> Artifact:
+    name = config.lm_training.examples
+    flag = f"--config.examples.kind={name}"
+    return artifacts.load(workdir.examples(name), "build_examples", flag)
 
 
 def _finetune(

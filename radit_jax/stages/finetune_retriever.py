@@ -49,7 +49,24 @@ def run(
       overwrite: see `artifacts.writing`.
       folder: of the output; None: the workdir's own. No later stage looks elsewhere.
     """
-    folder = workdir.query_tower if folder is None else epath.Path(folder)
+    folder = output(config, workdir) if folder is None else epath.Path(folder)
+    settings = config.retriever_training.resolved(config.encoder.temperature)
+    made_of = identity(config, workdir)
+    with artifacts.writing(folder, "finetune_retriever", *made_of, overwrite) as draft:
+        if draft is not None:
+            draft.temporary = training_run.TEMPORARY
+            _finetune(config, workdir, settings, draft)
+    training_run.clean(folder)
+    return artifacts.load(folder, "finetune_retriever")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.query_tower
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
     settings = config.retriever_training.resolved(config.encoder.temperature)
     retrieved = inputs.retrieved(workdir, "base")
     flag = f"--config.scoring.lm={settings.lm}"
@@ -64,9 +81,7 @@ def run(
     if settings.train == "both":
         passage = fingerprint.hash_files(config.encoder.passage_path)
         towers["passage_tower"] = passage
-    with artifacts.writing(
-        folder,
-        "finetune_retriever",
+    return (
         {"retriever_training": dataclasses.asdict(settings)}
         | {"encoder": inputs.query_settings(config)},
         {
@@ -75,12 +90,7 @@ def run(
             "embeddings": embedded.sha256,
             **towers,
         },
-        overwrite,
-    ) as draft:
-        if draft is not None:
-            _finetune(config, workdir, settings, draft)
-    training_run.clean(folder)
-    return artifacts.load(folder, "finetune_retriever")
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

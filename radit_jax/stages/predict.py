@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from etils import epath
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
@@ -23,26 +24,34 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     A chunk that several retrievers found for a question is read once. Writes
     `predictions-00000-of-0000n.jsonl`, a line a question and retriever.
     """
+    path, made_of = output(config, workdir), identity(config, workdir)
+    with artifacts.writing(path, "predict", *made_of, overwrite) as draft:
+        if draft is not None:
+            _predict(_with_retrievers(config), workdir, draft)
+    return artifacts.load(path, "predict")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.predictions(config.predict.lm)
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
     config = _with_retrievers(config)
     settings = config.predict
     # "base" always: its dev questions are the ones that are asked.
     retrieved = {
-        name: inputs.retrieved(workdir, name)
+        name: inputs.retrieved(workdir, name).sha256
         for name in dict.fromkeys(("base", *settings.retrievers))
         if name != "none"
     }
-    with artifacts.writing(
-        workdir.predictions(settings.lm),
-        "predict",
+    return (
         config.section("predict", "lm") | {"temperature": config.encoder.temperature},
-        {name: found.sha256 for name, found in retrieved.items()}
+        retrieved
         | {"lm": inputs.lm_hash(config, workdir, settings.lm)}
         | {"dev": fingerprint.hash_files(config.instructions.dev)},
-        overwrite,
-    ) as draft:
-        if draft is not None:
-            _predict(config, workdir, draft)
-    return artifacts.load(workdir.predictions(settings.lm), "predict")
+    )
 
 
 def _with_retrievers(config: Config) -> Config:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
+from etils import epath
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
@@ -30,27 +31,31 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     chunks of the corpus cut into a question and an answer (paper §4), whose source
     chunk is left out of its own candidates.
     """
-    name = config.retrieve.query_tower
+    path, made_of = output(config, workdir), identity(config, workdir)
+    with artifacts.writing(path, "retrieve", *made_of, overwrite) as draft:
+        if draft is not None:
+            _retrieve(_with_splits(config), workdir, draft)
+    return artifacts.load(path, "retrieve")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.retrieved(config.retrieve.query_tower)
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
     config = _with_splits(config)
-    indexes = inputs.index_hashes(config, workdir)
-    with artifacts.writing(
-        workdir.retrieved(name),
-        "retrieve",
+    tower = inputs.query_tower_hash(config, workdir, config.retrieve.query_tower)
+    return (
         config.section("retrieve", "instructions")
         | {"encoder": inputs.query_settings(config)}
         | {"max_task_examples": config.examples.max_task_examples},
-        {
-            "query_tower": inputs.query_tower_hash(config, workdir, name),
-            "dev": fingerprint.hash_files(config.instructions.dev),
-        }
-        | indexes
+        {"query_tower": tower, "dev": fingerprint.hash_files(config.instructions.dev)}
+        | inputs.index_hashes(config, workdir)
         | splits.fingerprints(config.instructions)
         | _tokenizer_input(config),
-        overwrite,
-    ) as draft:
-        if draft is not None:
-            _retrieve(config, workdir, draft)
-    return artifacts.load(workdir.retrieved(name), "retrieve")
+    )
 
 
 def _with_splits(config: Config) -> Config:

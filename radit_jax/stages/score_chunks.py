@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
+from etils import epath
 from jaxtyping import Float, Int
 from safetensors import numpy as safetensors
 
@@ -43,21 +44,25 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     `token_log_likelihood_no_chunk`, log p_LM(y_t | x, y_<t), of all answer tokens, and
     `num_tokens_no_chunk`, `[b]`.
     """
-    name = config.scoring.lm
-    retrieved = inputs.retrieved(workdir, "base")
-    with artifacts.writing(
-        workdir.scores(name),
-        "score_chunks",
-        config.section("scoring", "lm"),
-        {
-            "retrieved": retrieved.sha256,
-            "lm": inputs.lm_hash(config, workdir, name),
-        },
-        overwrite,
-    ) as draft:
+    path, made_of = output(config, workdir), identity(config, workdir)
+    with artifacts.writing(path, "score_chunks", *made_of, overwrite) as draft:
         if draft is not None:
             _score(config, workdir, draft)
-    return artifacts.load(workdir.scores(name), "score_chunks")
+    return artifacts.load(path, "score_chunks")
+
+
+def output(config: Config, workdir: Workdir) -> epath.Path:
+    """The folder of what it writes."""
+    return workdir.scores(config.scoring.lm)
+
+
+def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
+    """What that depends on: config sections, and hashes of inputs."""
+    hashes = {
+        "retrieved": inputs.retrieved(workdir, "base").sha256,
+        "lm": inputs.lm_hash(config, workdir, config.scoring.lm),
+    }
+    return config.section("scoring", "lm"), hashes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from radit_jax.training.checkpoint import Checkpointer
 from radit_jax.training.metrics import MetricWriter, read_metrics
 from radit_jax.training.train_step import StepFn
 
+TEMPORARY = ("checkpoints", "best")  # folders that only an unfinished run needs
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
@@ -122,6 +124,6 @@ def clean(folder: epath.Path) -> None:
     """Removes what only an unfinished run needs: checkpoints with optimizer state."""
     if jax.process_index() != 0:
         return
-    for name in ("checkpoints", "best"):
+    for name in TEMPORARY:
         if (folder / name).exists():
             (folder / name).rmtree()

@@ -6,7 +6,7 @@ import pytest
 from etils import epath
 from safetensors import numpy as safetensors
 
-from launch import run_pipeline
+from launch import run_pipeline, steps
 from radit_jax import artifacts
 from radit_jax.config import ConfigError
 from radit_jax.stages import chunk_corpus, retrieve
@@ -99,7 +99,7 @@ def test_a_second_run_does_nothing(toy_run):
         return {str(path): path.read_bytes() for path in found}
 
     before = manifests()
-    assert len(before) == len(run_pipeline.PLAN)
+    assert len(before) == len(steps.ALL)
     run_pipeline.run(toy_run.config, toy_run.workdir)
     assert manifests() == before
 
