@@ -10,7 +10,6 @@ whole rows on both sides. Beside it stands the pipeline's rate at the paper's ro
 and batch.
 """
 
-import functools
 import itertools
 import os
 import pathlib
@@ -31,8 +30,7 @@ from radit_jax.instruct.batches import RowBatches
 from radit_jax.instruct.packing import Example
 from radit_jax.instruct.rows import RowStore, write_rows
 from radit_jax.models import pretrained
-from radit_jax.stages import finetune_lm
-from radit_jax.training import mesh, optimizer, state, train_step
+from radit_jax.training import lm_loss, mesh, optimizer, state, train_step
 
 _QUICK = flags.DEFINE_bool("quick", False, "Batches of one row, and fewer runs.")
 _CONSUMPTION = flags.DEFINE_float(
@@ -93,14 +91,12 @@ def step_rate(store: RowStore, batch_rows: int) -> tuple[Callable[[], float], fl
     """What measures the tokens a second of one train step; seconds to compile it."""
     config = quickstart.get_config()
     devices = mesh.make_mesh()
-    decoder, _ = pretrained.load_lm(
-        config.lm.path, config.lm.compute_dtype, remat=config.lm_training.remat
-    )
+    decoder, _ = pretrained.load_lm(config.lm.path, config.lm.compute_dtype)
     graphdef, params = nnx.split(decoder)
     adam = optimizer.make_optimizer(
         peak=1e-4, end=0.0, warmup=1, num_steps=99, weight_decay=0.1, clip_norm=1.0
     )
-    loss_fn = functools.partial(finetune_lm.next_token_loss, graphdef)
+    loss_fn = lm_loss.NextTokenLoss(graphdef)
     step = train_step.make_train_step(loss_fn, adam, mesh=devices)
     held = [state.init_state(params, adam.transformation, devices)]
     batch = next(RowBatches(store, batch_rows, seed=0))

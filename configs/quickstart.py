@@ -65,6 +65,7 @@ def _set_recipe(config: Config) -> None:
     config.lm_training.num_steps = 24
     config.lm_training.batch_rows = 4
     config.lm_training.it_batch_rows = 1
+    config.lm_training.remat = "none"  # 2k tokens a step: there is memory
     config.lm_training.checkpoint_every = 8
     config.lm_training.validate_every = 8
     config.lm_training.validation_rows = 16

@@ -22,6 +22,7 @@ _CHOICES = {
     "retrieve.kind": ("dense", "bm25", "hybrid"),
     "examples.kind": ("ra_it", "it"),
     "lm_training.examples": ("ra_it", "it"),
+    "lm_training.remat": ("none", "mlp", "layer"),
     "lm_training.schedule": ("cosine", "linear"),
     "scoring.lm": ("base", "ra_it", "it"),
     "retriever_training.lm": ("base", "ra_it", "it"),

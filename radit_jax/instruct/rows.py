@@ -90,6 +90,16 @@ class RowStore:
           IndexError: there is no such row.
           PackingError: the file is damaged.
         """
+        counts = self._counts
+        return self.row(place).arrays(counts.row_tokens, counts.target_slots)
+
+    def row(self, place: SupportsIndex) -> Row:
+        """A row as it is stored: its examples.
+
+        Raises:
+          IndexError: there is no such row.
+          PackingError: the file is damaged.
+        """
         place = int(place)
         if not 0 <= place < len(self):
             raise IndexError(f"row {place} is not in {self._path}, of {len(self)}.")
@@ -97,8 +107,7 @@ class RowStore:
             (record,) = self._reader.read([place])
         except RuntimeError as error:
             raise self._damaged(str(error)) from error
-        counts = self._counts
-        return Row.from_bytes(record).arrays(counts.row_tokens, counts.target_slots)
+        return Row.from_bytes(record)
 
     @property
     def empty(self) -> dict[str, np.ndarray]:

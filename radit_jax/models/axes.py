@@ -8,7 +8,8 @@ and then moves activations instead of parameters.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
@@ -24,6 +25,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "mlp": ("tensor",),
 }
 UNSPLIT = ("layers", "head", None)
+
+Names = tuple[str | None, ...]  # of an array's dimensions
 
 
 def partition_spec(
@@ -41,7 +44,7 @@ def partition_spec(
     unknown = [name for name in axes if name not in RULES and name not in UNSPLIT]
     if unknown or len(axes) != len(shape):
         raise ValueError(
-            f"a parameter of shape {shape} has axes={axes}; give one name for each "
+            f"an array of shape {shape} has axes={axes}; give one name for each "
             f"dimension, out of {(*RULES, *UNSPLIT)}."
         )
     taken: set[str] = set()
@@ -66,3 +69,44 @@ def constrain(x: Array, *axes: str | None) -> Array:
     if mesh.empty:
         return x
     return jax.lax.with_sharding_constraint(x, partition_spec(x.shape, axes, mesh))
+
+
+def is_split(name: str, size: int) -> bool:
+    """Whether the rules split an axis of this size, on the mesh that is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return False
+    return partition_spec((size,), (name,), mesh) != PartitionSpec(None)
+
+
+def on_each_device(
+    function: Callable, inputs: tuple[Names, ...], outputs: Any
+) -> Callable:
+    """A function of which every device computes its own part, from its own parts.
+
+    For what the compiler cannot split by itself: kernels, and loops over rows.
+
+    Args:
+      function: of arrays, to an array or a tuple of them; sizes are its own to read.
+      inputs: axes of each argument.
+      outputs: axes of the result, or a tuple of them.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function
+
+    def specs(names: Any, arrays: Any) -> Any:
+        if isinstance(arrays, tuple):
+            return tuple(map(specs, names, arrays))
+        return partition_spec(arrays.shape, names, mesh)
+
+    def mapped(*arrays: Array) -> Any:
+        shapes = jax.eval_shape(function, *arrays)
+        return jax.shard_map(
+            function,
+            in_specs=specs(inputs, arrays),
+            out_specs=specs(outputs, shapes),
+            check_vma=False,
+        )(*arrays)
+
+    return mapped

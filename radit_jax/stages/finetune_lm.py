@@ -1,9 +1,6 @@
 """Stage 6: packed examples, base LM → tuned LM (paper §3, Eq. 3)."""
 
-import functools
-
 import jax
-import jax.numpy as jnp
 from absl import logging
 from etils import epath
 from flax import nnx
@@ -14,10 +11,10 @@ from radit_jax.config import Config
 from radit_jax.instruct.batches import RowBatches, in_order
 from radit_jax.instruct.rows import RowCounts, RowStore
 from radit_jax.models import huggingface
-from radit_jax.ops import likelihood, losses, masks
 from radit_jax.stages import inputs
 from radit_jax.training import mesh, optimizer, state, train_step
 from radit_jax.training import run as training_run
+from radit_jax.training.lm_loss import NextTokenLoss
 from radit_jax.workdir import Workdir
 
 
@@ -74,7 +71,7 @@ def _finetune(
         settings.seed,
         mesh.local_rows(devices, batch_rows),
     )
-    decoder, tokenizer = inputs.load_lm(config, workdir, "base", remat=settings.remat)
+    decoder, tokenizer = inputs.load_lm(config, workdir, "base")
     graphdef, params = nnx.split(decoder)
     optimiser = optimizer.make_optimizer(
         peak=settings.peak_learning_rate,
@@ -85,7 +82,7 @@ def _finetune(
         clip_norm=settings.clip_norm,
         schedule=settings.schedule,
     )
-    loss_fn = functools.partial(next_token_loss, graphdef)
+    loss_fn = NextTokenLoss(graphdef, settings.remat)
     plan = training_run.Plan(
         folder=draft.path,
         label=f"finetune_lm {settings.examples}",
@@ -120,22 +117,6 @@ def _finetune(
     logging.info("finetune_lm: %s", draft.counts)
 
 
-def next_token_loss(graphdef, params, batch):
-    """Eq. 3 over one batch of packed rows: (summed loss, target tokens, {})."""
-    decoder = nnx.merge(graphdef, params)
-    mask = masks.segment_causal(batch["segment_ids"])
-    hidden = decoder(batch["tokens"], batch["positions"], mask)
-    hidden = jnp.take_along_axis(hidden, batch["target_positions"][..., None], axis=1)
-    log_likelihood = likelihood.token_log_likelihood(
-        hidden,
-        decoder.head,
-        batch["target_tokens"],
-        dtype=decoder.config.compute_dtype,
-    )
-    loss, num_tokens = losses.next_token_loss(log_likelihood, batch["target_mask"])
-    return loss, num_tokens, {}
-
-
 def _store(examples: Artifact, split: str) -> RowStore:
     counts = RowCounts.from_record(examples.counts[split])
     return RowStore(examples.path / f"{split}.array_record", counts)
@@ -146,7 +127,12 @@ def _validation(config: Config, examples: Artifact, loss_fn, batch_rows: int, de
     store = _store(examples, "validation")
     if not len(store):
         return None
-    step = jax.jit(lambda params, batch: loss_fn(params, batch)[:2])
+
+    @jax.jit
+    def step(params, batch):
+        with jax.sharding.use_abstract_mesh(devices.abstract_mesh):
+            return loss_fn(params, batch)[:2]
+
     places = mesh.local_rows(devices, batch_rows)
 
     def validate(params) -> float:

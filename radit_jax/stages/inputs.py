@@ -71,12 +71,10 @@ def retriever_questions(
     return [item for item in found if item.instruction.task in tasks]
 
 
-def load_lm(
-    config: Config, workdir: Workdir, name: str, remat: bool = False
-) -> tuple[Decoder, LMTokenizer]:
+def load_lm(config: Config, workdir: Workdir, name: str) -> tuple[Decoder, LMTokenizer]:
     """The base LM, or the one that `finetune_lm` wrote under `name`."""
     path = config.lm.path if name == "base" else workdir.lm(name) / "model"
-    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype, remat=remat)
+    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype)
     if config.lm.max_tokens > decoder.config.max_positions:
         raise ValueError(
             f"--config.lm.max_tokens={config.lm.max_tokens} is more than the "

@@ -32,7 +32,9 @@ def make_train_step(
 
     Args:
       loss_fn: returns the *summed* loss of a micro-batch, the weight it was summed
-        over, and a dict of further scalar sums, reported over the same weight.
+        over, and a dict of further scalar sums, reported over the same weight. It may
+        have a method `threaded` that returns this and the parameters as they were
+        given: gradients are then summed through it (see `lm_loss`).
       optimizer: of `make_optimizer`.
       accumulation_steps: micro-batches that a batch is cut into; divides it.
       mesh: where the state lives.
@@ -50,7 +52,9 @@ def make_train_step(
             return update(state, batch)
 
     def update(state: state_lib.TrainState, batch: Any):
-        sums, gradients = _accumulate(loss_fn, state.params, batch, accumulation_steps)
+        sums, gradients = _accumulate(
+            loss_fn, state.params, batch, accumulation_steps, mesh
+        )
         loss_sum, weight, aux = sums
         # Times, not divided by: XLA then makes it part of what reads the gradients.
         scale = 1 / weight
@@ -79,31 +83,34 @@ def _pin(state: state_lib.TrainState, mesh: Mesh) -> state_lib.TrainState:
     return jax.lax.with_sharding_constraint(state, shardings)
 
 
-def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int):
+def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, mesh: Mesh):
     """Sums `((loss_sum, weight, aux), gradients)` over `num` micro-batches."""
+    threaded = getattr(loss_fn, "threaded", None) or _threaded(loss_fn)
 
-    def loss(params: Any, micro: Any):
-        loss_sum, weight, aux = loss_fn(params, micro)
-        weight = jnp.asarray(weight, jnp.float32)
-        return loss_sum, (loss_sum, weight, aux)
+    def one(total: Any, micro: Any):
+        def loss(params: Any):
+            (loss_sum, weight, aux), params = threaded(params, micro)
+            sums = loss_sum, jnp.asarray(weight, jnp.float32), aux
+            return (loss_sum, params), sums
 
-    def one(micro: Any):
-        gradients, sums = jax.grad(loss, has_aux=True)(params, micro)
-        return sums, gradients
+        (loss_sum, _), backward, sums = jax.vjp(loss, params, has_aux=True)
+        # The parameters pass through the loss, and what is given as their cotangent
+        # comes back with this micro-batch's gradients in it.
+        (total,) = backward((jnp.ones_like(loss_sum), total))
+        return total, sums
 
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    shardings = mesh_lib.param_shardings(params, mesh)
+    zeros = jax.lax.with_sharding_constraint(zeros, shardings)
     if num == 1:
-        return one(batch)
-    micros = _cut(batch, num)
-    zeros = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype),
-        jax.eval_shape(one, jax.tree.map(lambda x: x[0], micros)),
-    )
-    total, _ = jax.lax.scan(
-        lambda total, micro: (jax.tree.map(jnp.add, total, one(micro)), None),
-        zeros,
-        micros,
-    )
-    return total
+        gradients, sums = one(zeros, batch)
+        return sums, gradients
+    gradients, sums = jax.lax.scan(one, zeros, _cut(batch, num))
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), sums), gradients
+
+
+def _threaded(loss_fn: LossFn) -> Callable:
+    return lambda params, micro: (loss_fn(params, micro), params)
 
 
 def _cut(batch: Any, num: int) -> Any:

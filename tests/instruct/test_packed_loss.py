@@ -10,8 +10,8 @@ from flax import nnx
 
 from radit_jax.instruct import packing
 from radit_jax.instruct.packing import Example
-from radit_jax.stages import finetune_lm
 from radit_jax.testing import toy
+from radit_jax.training import lm_loss
 
 # No token stands in two examples, so a gradient tells which example it came through.
 EXAMPLES = [
@@ -24,7 +24,7 @@ EXAMPLES = [
 @pytest.fixture(scope="module")
 def loss():
     graphdef, params = nnx.split(toy.decoder(vocab_size=40, tied_head=False))
-    loss_fn = functools.partial(finetune_lm.next_token_loss, graphdef)
+    loss_fn = lm_loss.NextTokenLoss(graphdef)
     step = jax.jit(jax.value_and_grad(lambda *args: loss_fn(*args)[0]))
     return functools.partial(step, params)
 

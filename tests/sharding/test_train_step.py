@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from radit_jax.stages import finetune_lm
 from radit_jax.testing import toy
+from radit_jax.training import lm_loss, train_step
 from radit_jax.training import mesh as mesh_lib
 from radit_jax.training import optimizer as optimizer_lib
 from radit_jax.training import state as state_lib
-from radit_jax.training import train_step
 
 MESHES = {"8x1x1": (1, 1), "1x8x1": (8, 1), "2x2x2": (2, 2)}
 
@@ -81,7 +80,7 @@ def _decoder():
         "target_tokens": tokens[:, [3, 4, 8, 10]],
         "target_mask": rng.random((16, 4)) < 0.7,
     }
-    return params, functools.partial(finetune_lm.next_token_loss, graphdef), batch
+    return params, lm_loss.NextTokenLoss(graphdef), batch
 
 
 MODELS = {"stack": _stack, "decoder": _decoder}

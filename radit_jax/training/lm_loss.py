@@ -1,0 +1,51 @@
+"""Eq. 3 of the paper as a loss of packed rows: what stage `finetune_lm` minimises."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array
+
+from radit_jax.models import packed_forward
+from radit_jax.ops import likelihood, losses
+
+Batch = dict[str, Array]  # of `instruct.packing.Row.arrays`, [b …]
+
+
+@dataclasses.dataclass(frozen=True)  # no slots: JAX refers to it weakly
+class NextTokenLoss:
+    """(params, batch) → (summed loss, target tokens, {}): a `train_step.LossFn`."""
+
+    graphdef: Any  # of the decoder
+    remat: str = "none"  # see `packed_forward.read_targets`
+
+    def __call__(self, params: Any, batch: Batch):
+        """−Σ log p(target) over the target tokens, nats, and how many they are."""
+        return self.threaded(params, batch)[0]
+
+    def threaded(self, params: Any, batch: Batch):
+        """The same, and the parameters as they were given.
+
+        A sum of gradients that is given back as their cotangent is added to in place:
+        see `packed_forward.read_targets`.
+        """
+        decoder = nnx.merge(self.graphdef, params)
+        found = packed_forward.read_targets(
+            decoder,
+            batch["tokens"],
+            batch["positions"],
+            batch["segment_ids"],
+            batch["target_positions"],
+            remat=self.remat,
+        )
+        log_likelihood = likelihood.token_log_likelihood(
+            found.hidden,
+            decoder.head,
+            batch["target_tokens"],
+            dtype=decoder.config.compute_dtype,
+        )
+        loss, num_tokens = losses.next_token_loss(log_likelihood, batch["target_mask"])
+        after = {**params, "layers": found.params}
+        same = jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(after))
+        return (loss, num_tokens, {}), same
