@@ -13,6 +13,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from launch import steps
+from radit_jax import progress
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.manifests import ArtifactError
@@ -198,10 +199,12 @@ def _set_up_logging() -> None:
             or "launch" in record.pathname
         )
     )
+    handler.addFilter(lambda record: progress.clear_line() is None)
 
 
 def fail(message: str) -> None:
     """Prints an error and ends the program with status 1."""
+    progress.clear_line()
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
 

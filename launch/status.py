@@ -115,8 +115,14 @@ def _as_table(lines: list[Line], command: str) -> str:
 
 def _as_json(lines: list[Line], command: str) -> str:
     steps_found = [
-        {"step": line.step.label, "folder": str(line.folder)}
-        | dataclasses.asdict(line.state)
+        {
+            "step": line.step.label,
+            "folder": str(line.folder),
+            "state": line.state.name,
+            "reason": line.state.reason,
+            "bytes": line.state.num_bytes,
+            "seconds": line.state.seconds,
+        }
         for line in lines
     ]
     return json.dumps({"steps": steps_found, "next": command}, indent=1)

@@ -9,17 +9,10 @@ import radit_jax
 
 ROOT = Path(radit_jax.__file__).parent.parent
 LAYERS = (
-    {
-        "config_rules",
-        "types",
-        "fingerprint",
-        "lock",
-        "progress",
-        "workdir",
-        "failures",
-        "manifests",
-    },
-    {"config"},
+    {"types", "config_rules", "workdir", "fingerprint", "memory"}
+    | {"failures", "lock", "manifests"},
+    {"config", "progress"},
+    {"room"},
     {"artifacts", "states"},
     {"ops", "text"},
     {"models", "corpus"},

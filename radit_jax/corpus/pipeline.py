@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from radit_jax import room
 from radit_jax.config import CorpusConfig
 from radit_jax.corpus import (
     blocks,
@@ -41,6 +42,7 @@ DEAD_LETTERS_FILE = "dead_letters.jsonl"
 CONTAMINATED_FILE = "contaminated.jsonl"
 _NUM_PROBED = 100  # records, the first, that are looked at before the work
 _SAMPLE_BYTES = 1 << 20  # of a compressed file, to guess its size
+_STORED_SHARE = 0.5  # of a text's bytes: English Wikipedia, measured
 
 Group = tuple[formats.Part, ...]
 
@@ -71,6 +73,7 @@ def write_store(
         contamination.read_benchmarks(corpus.benchmarks)  # what is wrong, at once
     if corpus.drop_duplicates == "near":
         duplicates.check_installed()
+    _check_room(groups, corpus, folder)
     work = _work_folder(folder, identity)
     try:
         _write_blocks(_shares(groups, corpus), corpus, work)
@@ -85,6 +88,18 @@ def write_store(
         _write_lines(folder / CONTAMINATED_FILE, tally.contaminated(drafts))
     work.rmtree()
     return counts
+
+
+def _check_room(
+    groups: Sequence[Group], corpus: CorpusConfig, folder: epath.Path
+) -> None:
+    """Not with `max_documents`: how much of the text they are is not known."""
+    if corpus.max_documents:
+        return
+    text_bytes = sum(_guess_bytes(part) for group in groups for part in group)
+    # What leaves chunks out writes the blocks again before it deletes them.
+    times = 2 if corpus.drop_duplicates or corpus.decontaminate == "drop" else 1
+    room.check(folder, "chunk_corpus", text_bytes * _STORED_SHARE * times)
 
 
 def _work_folder(folder: epath.Path, identity: str) -> epath.Path:

@@ -52,6 +52,11 @@ def on_default_device(value: np.ndarray, axes: tuple[str | None, ...]) -> jax.Ar
     return jnp.asarray(value)
 
 
+def num_bytes(module: nnx.Module) -> int:
+    """Of a module's arrays."""
+    return sum(array.nbytes for array in jax.tree.leaves(nnx.state(module)))
+
+
 def fill(
     make: Callable[[], nnx.Module],
     rows: Sequence[Row],

@@ -13,6 +13,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jaxtyping import Float
 
+from radit_jax import room
 from radit_jax.artifacts import Draft
 from radit_jax.config import IndexConfig
 from radit_jax.retrieval import ranking, recall
@@ -119,6 +120,7 @@ def _make_scann(
     embeddings: Embeddings, config: IndexConfig, draft: Draft, queries: _Queries
 ) -> dict[str, Any]:
     """Builds this process' parts; the report of all."""
+    _check_room(embeddings, config, draft)
     names = _part_names(config.num_parts)
     cuts = np.linspace(0, embeddings.num_rows, len(names) + 1).astype(int).tolist()
     for number in range(jax.process_index(), len(names), jax.process_count()):
@@ -132,6 +134,16 @@ def _make_scann(
     # A part's share of the best chunks is found at least as surely as its own best.
     reached = min(report["recall"] for report in reports)
     return {"recall": reached, "parts": reports}
+
+
+def _check_room(embeddings: Embeddings, config: IndexConfig, draft: Draft) -> None:
+    """ScaNN keeps the rows and codes of 4 bits for 2 of their numbers."""
+    kept = 2 if config.rows_dtype == "bfloat16" else 4
+    num_values = embeddings.num_rows * embeddings.width
+    part_bytes = 4 * num_values / config.num_parts
+    # Beside them the float32 rows of the part in work: see `scann_index.build_part`.
+    disk_bytes = num_values * (kept + 0.25) + part_bytes
+    room.check(draft.path, "build_index", disk_bytes, 2.3 * part_bytes)
 
 
 def _make_part(

@@ -6,7 +6,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from radit_jax import artifacts, fingerprint
+from radit_jax import artifacts, fingerprint, progress, room
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, ConfigError
 from radit_jax.instruct import mixture, packing, rows, summary
@@ -20,6 +20,7 @@ from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
 
 _SAMPLES = 10  # of each kind
+_WORD_BYTES = 6.0  # in packed rows: one and a half tokens, of 4 bytes
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -96,7 +97,13 @@ def _write_split(
     else:
         portions = mixture.once(sizes)
     stream = ExampleStream(sets, portions, store, renderer, _SAMPLES)
-    packed = packing.pack(stream, settings.row_tokens)
+    total = sum(portion.num_drawn for portion in portions)
+    if split == "train":  # most of it
+        _check_room(workdir, draft, total)
+    label = f"build_examples {settings.kind} {split}"
+    packed = packing.pack(
+        progress.counted(stream, total, "examples", label), settings.row_tokens
+    )
     with draft.file(f"{split}.array_record") as path:
         written = rows.write_rows(path, packed, settings.row_tokens)
     draft.counts[split] = {
@@ -112,6 +119,15 @@ def _write_split(
         for kind in stream.samples.values()
         for name, rendered in kind
     ]
+
+
+def _check_room(workdir: Workdir, draft: Draft, num_examples: int) -> None:
+    """An example is a chunk, and about as much again of question and answer."""
+    chunks = artifacts.load(workdir.chunks, "chunk_corpus").counts
+    chunk_words = chunks["words"] / max(chunks["chunks"], 1)
+    room.check(
+        draft.path, "build_examples", num_examples * 2 * chunk_words * _WORD_BYTES
+    )
 
 
 def _check_none_missing(config: Config, sizes: dict[str, tuple[int, int]]) -> None:

@@ -5,12 +5,14 @@ import dataclasses
 from absl import logging
 from etils import epath
 
-from radit_jax import artifacts
+from radit_jax import artifacts, progress, room
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
 from radit_jax.retrieval import bm25_index, index
 from radit_jax.stages import inputs
 from radit_jax.workdir import Workdir
+
+_BM25_CHUNK_BYTES = 4096  # in memory: see bm25_index.build
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -56,7 +58,10 @@ def _build(config: Config, workdir: Workdir, draft: Draft) -> None:
 
 
 def _build_bm25(settings: dict[str, float], workdir: Workdir, draft: Draft) -> None:
-    passages = (chunk.passage for chunk in inputs.chunk_store(workdir))
+    store = inputs.chunk_store(workdir)
+    room.check(draft.path, "build_index", 0, _BM25_CHUNK_BYTES * len(store))
+    chunks = progress.counted(store, len(store), "passages", "build_index bm25")
+    passages = (chunk.passage for chunk in chunks)
     with draft.file("index") as folder:
         built = bm25_index.build(passages, **settings)
         folder.mkdir()

@@ -5,10 +5,11 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from radit_jax import artifacts, fingerprint
+from radit_jax import artifacts, fingerprint, room
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
+from radit_jax.models import weights
 from radit_jax.progress import Progress
 from radit_jax.retrieval import embeddings
 from radit_jax.retrieval.embedder import Embedder
@@ -53,7 +54,11 @@ def _embed(config: Config, store: ChunkStore, draft: artifacts.Draft) -> None:
         progress = Progress(
             num_passages, "passages", "embed_corpus", done=num_passages - num_left
         )
-        matrices = Embedder(inputs.passage_tower(config)).embed_groups(
+        tower = inputs.passage_tower(config)
+        row_bytes = tower.width * np.dtype(config.embed.dtype).itemsize
+        held = weights.num_bytes(tower.encoder) + size * tower.width * 4
+        room.check(draft.path, "embed_corpus", len(store) * row_bytes, held)
+        matrices = Embedder(tower).embed_groups(
             (_passages(store, shards[shard]) for shard in todo),
             config.embed.batch_size,
             progress.update,

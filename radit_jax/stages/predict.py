@@ -5,17 +5,20 @@ import dataclasses
 import numpy as np
 from etils import epath
 
-from radit_jax import artifacts, fingerprint
+from radit_jax import artifacts, fingerprint, room
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, PredictConfig
 from radit_jax.corpus.questions import subset
 from radit_jax.evaluation import systems
 from radit_jax.inference.answerer import Answerer
 from radit_jax.inference.answers import Answer
+from radit_jax.models import weights
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
 from radit_jax.types import Instruction, Retrieved
 from radit_jax.workdir import Workdir
+
+_CHUNK_BYTES = 1000  # of a prediction, for each chunk that it read
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -96,11 +99,14 @@ def _predict(config: Config, workdir: Workdir, draft: Draft) -> None:
 
 def _answer(config: Config, workdir: Workdir, draft: Draft, todo, total: int) -> None:
     settings = config.predict
+    label = f"predict {settings.lm}"
     models = inputs.load_lm(config, workdir, settings.lm)
+    num_chunks = total * len(settings.retrievers) * max(settings.num_chunks, 1)
+    held = weights.num_bytes(models[0])
+    room.check(draft.path, label, num_chunks * _CHUNK_BYTES, held)
     store, shown = inputs.chunk_store(workdir), _demonstrations(settings, workdir)
     answerer = Answerer(config, *models, store, shown)
     left = sum(len(part) for _, part in todo)
-    label = f"predict {settings.lm}"
     progress = Progress(total, "questions", label, done=total - left)
     for file, part in todo:
         asked = [answerer.question(item) for item in part]

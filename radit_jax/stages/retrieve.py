@@ -8,7 +8,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from radit_jax import artifacts, fingerprint
+from radit_jax import artifacts, fingerprint, memory, room
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus import questions
@@ -20,6 +20,8 @@ from radit_jax.retrieval.retriever import Retriever
 from radit_jax.stages import inputs
 from radit_jax.types import Instruction, Retrieved
 from radit_jax.workdir import Workdir
+
+_QUESTION_BYTES, _CHUNK_BYTES = 1000, 100  # of a question and of what it found
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -79,6 +81,9 @@ def _retrieve(config: Config, workdir: Workdir, draft: artifacts.Draft) -> None:
     read = read_splits(config, workdir)
     retriever = inputs.retriever(config, workdir, config.retrieve.query_tower)
     total = sum(len(instructions) for instructions in read.values())
+    # A chunk is an id and a score, and a line of the run file.
+    disk_bytes = total * (_QUESTION_BYTES + _CHUNK_BYTES * config.retrieve.num_chunks)
+    room.check(draft.path, "retrieve", disk_bytes, memory.host_bytes())
     progress = Progress(total, "questions", "retrieve")
     store = inputs.chunk_store(workdir)
     for split, instructions in read.items():

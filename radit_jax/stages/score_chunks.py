@@ -15,12 +15,13 @@ from etils import epath
 from jaxtyping import Float, Int
 from safetensors import numpy as safetensors
 
-from radit_jax import artifacts
+from radit_jax import artifacts, room
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, ScoringConfig
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.inference.prefix_rows import Work
 from radit_jax.inference.scorer import Scorer
+from radit_jax.models import weights
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
 from radit_jax.text import templates
@@ -31,6 +32,7 @@ from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
 
 _PARTS = "parts"  # folder of what is scored, until it is put in order
+_GUESSED_ANSWER_TOKENS = 32
 _NO_CHUNK = -1  # as a chunk id: the question by itself
 
 
@@ -159,6 +161,10 @@ def _score_parts(
     todo = [part for part in parts if not draft.has(part.file)]
     total, left = (sum(len(p.pairs) for p in some) for some in (parts, todo))
     decoder, tokenizer = inputs.load_lm(config, workdir, config.scoring.lm)
+    # A part stays until all are put in order.
+    disk_bytes = 2 * 4 * total * _GUESSED_ANSWER_TOKENS
+    held = weights.num_bytes(decoder)
+    room.check(draft.path, "score_chunks", disk_bytes, held)
     scorer = Scorer(decoder, mesh.make_mesh())
     prompts = _Prompts(config, tokenizer, inputs.chunk_store(workdir), questions)
     progress = Progress(total, "answers", "score_chunks", done=total - left)

@@ -10,6 +10,7 @@ from absl import logging
 from etils import epath
 from jax.sharding import Mesh
 
+from radit_jax import room
 from radit_jax.training import hooks as hooks_lib
 from radit_jax.training import loop
 from radit_jax.training import state as state_lib
@@ -17,6 +18,7 @@ from radit_jax.training.checkpoint import Checkpointer
 from radit_jax.training.metrics import MetricWriter, read_metrics
 from radit_jax.training.train_step import StepFn
 
+_CHECKPOINTS_KEPT = 2  # by a Checkpointer
 TEMPORARY = ("checkpoints", "best")  # folders that only an unfinished run needs
 
 
@@ -65,6 +67,7 @@ def train(
       mesh: where the state lives.
     """
     abstract = state_lib.abstract(state.params)
+    _check_room(plan, state)
     with contextlib.ExitStack() as stack:
         writer = _closed_at_exit(stack, MetricWriter(plan.folder / "metrics"))
         checkpoints = _closed_at_exit(stack, Checkpointer(plan.folder / "checkpoints"))
@@ -99,6 +102,16 @@ def train(
         if best is None:
             return Result(state.params, plan.num_steps, None, None)
         return _best_result(plan, best, abstract)
+
+
+def _check_room(plan: Plan, state: state_lib.TrainState) -> None:
+    """Checkpoints, one of them in the making; the best parameters, and the result's."""
+    held, kept = (
+        sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+        for tree in (state, state.params)
+    )
+    disk_bytes = (_CHECKPOINTS_KEPT + 1) * held + 3 * kept
+    room.check(plan.folder, plan.label, disk_bytes, held + kept)  # and gradients
 
 
 def _closed_at_exit(stack: contextlib.ExitStack, resource: Any) -> Any:

@@ -127,7 +127,7 @@ def test_a_config_of_another_version_is_told(toy_run, tmp_path):
     )
     assert code == 0, said
     found = json.loads(said)
-    assert {step["name"] for step in found["steps"]} == {"not begun"}
+    assert {step["state"] for step in found["steps"]} == {"not begun"}
     assert found["next"].startswith("python -m launch.chunk_corpus --config=configs/")
 
 

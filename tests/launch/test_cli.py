@@ -38,7 +38,14 @@ def test_unknown_field_names_the_nearest(world, tmp_path):
 
 def test_a_workdir_of_another_config_is_refused(world, tmp_path):
     run = ("chunk_corpus", f"--config=configs/toy.py:{world}", f"--workdir={tmp_path}")
-    assert launch(*run)[0] == 0
+    code, said = launch(*run, "--config.corpus.id_field=id")
+    assert code == 0
+    assert "MiB of disk (" in said or "KiB of disk (" in said
+    assert f" in {tmp_path}/chunks, " in said
+    assert (
+        f"Next: python -m launch.embed_corpus --config=configs/toy.py:{world} "
+        f"--config.corpus.id_field=id --workdir={tmp_path}\n"
+    ) in said
     code, said = launch(*run, "--config.corpus.max_chunk_words=12")
     assert code == 1
     assert "corpus.max_chunk_words was 200 and is now 12" in said
