@@ -85,7 +85,7 @@ setup(
     description="RA-DIT (Retrieval-Augmented Dual Instruction Tuning) in JAX",
     license="Apache-2.0",
     packages=find_packages(include=["radit_jax", "radit_jax.*", "launch", "configs"]),
-    package_data={"radit_jax.evaluation": ["*.jinja"]},
+    package_data={"radit_jax.evaluation": ["*.jinja", "*.js"]},
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require=EXTRAS,

@@ -80,6 +80,8 @@ def _set_recipe(config: Config) -> None:
     config.predict.num_chunks = 3  # as many as each question was trained with
     config.predict.max_answer_tokens = 10
     config.predict.batch_size = 20
+    config.evaluation.probe_questions = 20
+    config.evaluation.probe_tokens = 1024  # three passages in one Background
 
 
 def _shrink(config: Config) -> None:
@@ -100,3 +102,4 @@ def _shrink(config: Config) -> None:
     config.retriever_training.checkpoint_every = 8
     config.retriever_training.validate_every = 4
     config.predict.batch_size = 12
+    config.evaluation.probe_questions = 4

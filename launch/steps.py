@@ -55,7 +55,35 @@ ALL = (
 
 
 def of(config: Config) -> tuple[Step, ...]:
-    """The steps of this config: search by words alone has no query tower to tune."""
+    """The steps of this config, with the probes that it asks for before the last."""
+    *steps, last = _of_systems(config)
+    return (*steps, *_probes(config), last)
+
+
+def _probes(config: Config) -> list[Step]:
+    """What the report asks of the untuned and the tuned LMs, on a few questions."""
+    if not config.evaluation.probe_questions:
+        return []
+    shared = {
+        "predict.retrievers": ("base" if config.retrieve.kind == "bm25" else "tuned",),
+        "predict.max_questions": config.evaluation.probe_questions,
+    }
+    deep = {"predict.num_chunks": config.retrieve.num_chunks}
+    together = {"predict.num_chunks": config.predict.num_chunks or 1}
+    if config.evaluation.probe_tokens:
+        together["lm.max_tokens"] = config.evaluation.probe_tokens
+    lms = ("base", "it", "ra_it")
+    wanted = [(lm, "passages", {"predict.num_chunks": 1}) for lm in lms]
+    for lm in ("base", "ra_it"):
+        wanted += [(lm, "depth", deep), (lm, "concatenate", together)]
+    return [
+        Step("predict", {"predict.lm": lm, "predict.probe": probe} | shared | changed)
+        for lm, probe, changed in wanted
+    ]
+
+
+def _of_systems(config: Config) -> tuple[Step, ...]:
+    """The six systems; search by words alone has no query tower to tune."""
     if config.retrieve.kind == "hybrid":  # builds two indexes
         words = Step("build_index", {"retrieve.kind": "bm25"})
         rows = Step("build_index", {"retrieve.kind": "dense"})

@@ -257,6 +257,11 @@ class PredictConfig:
     seed: int = 0  # of drawn tokens, and of the demonstrations' choice
     batch_size: int = 64  # prompts decoded together
     shard_size: int = 64  # questions a file: what a killed run repeats at most
+    # "": the systems. Else a probe of one retriever, an artifact of its own: "depth"
+    # (for several k), "concatenate" (likewise, chunks in one Background), "passages"
+    # (a right chunk, a random one, none). See evaluation.probe_questions.
+    probe: str = ""
+    probe_chunks: tuple[int, ...] = (0, 1, 3, 10)  # k; above num_chunks: left out
 
 
 @dataclasses.dataclass(slots=True)
@@ -265,6 +270,9 @@ class EvaluationConfig:
 
     num_bootstrap: int = 2000  # resamples behind the 95 % intervals
     num_shown: int = 8  # questions drawn in full in the report
+    num_browsed: int = 2500  # questions that the report's browser holds, at most
+    probe_questions: int = 0  # that the pipeline's probes ask; 0: no probes
+    probe_tokens: int = 0  # lm.max_tokens of probe "concatenate"; 0: lm.max_tokens
     seed: int = 0
 
 

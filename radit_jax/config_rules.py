@@ -28,6 +28,7 @@ _CHOICES = {
     "retriever_training.lm": ("base", "ra_it", "it"),
     "predict.lm": ("base", "ra_it", "it"),
     "predict.mode": ("answer_ensemble", "token_ensemble", "concatenate"),
+    "predict.probe": ("", "depth", "concatenate", "passages"),
     "retriever_training.loss": ("lsr", "replug_lsr", "pdist", "emdr2"),
     "retriever_training.teacher": ("lm", "shuffled", "gold"),
     "retriever_training.train": ("query", "both"),
@@ -69,6 +70,9 @@ _MAY_BE_ZERO = (
     "index.recall_noise",
     "index.num_leaves",
     "evaluation.num_shown",
+    "evaluation.num_browsed",
+    "evaluation.probe_questions",
+    "evaluation.probe_tokens",
     "benchmarks.max_items",
     "seed",
     "warmup_steps",
@@ -150,6 +154,7 @@ def _relation_problems(config: Any) -> Iterator[str]:
             f"leaves no room for a prompt in lm.max_tokens={config.lm.max_tokens}."
         )
     yield from _predict_problems(config.predict)
+    yield from _probe_problems(config.predict)
     yield from _benchmarks_problems(config.benchmarks)
     weights = config.examples.text_weight, config.examples.dialogue_weight
     if sum(weights) >= 1:
@@ -248,6 +253,21 @@ def _predict_problems(settings: Any) -> Iterator[str]:
             "--config.predict.num_chunks=0 is closed book, but there are retrievers "
             f"to weigh: {named}. Take --config.predict.retrievers=\"('none',)\", or "
             "chunks."
+        )
+
+
+def _probe_problems(settings: Any) -> Iterator[str]:
+    if settings.probe and settings.retrievers not in (("base",), ("tuned",)):
+        yield (
+            f"--config.predict.probe={settings.probe} asks one retriever, but there "
+            f"are {settings.retrievers}; take --config.predict.retrievers=\"('base',)\""
+            ", or \"('tuned',)\"."
+        )
+    ks = settings.probe_chunks
+    if not isinstance(ks, tuple) or not ks or min(ks) < 0:
+        yield (
+            f"--config.predict.probe_chunks is {ks!r}; give a tuple of numbers of "
+            'chunks, such as "(0, 1, 3, 10)".'
         )
 
 

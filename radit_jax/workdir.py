@@ -60,6 +60,10 @@ class Workdir:
         """Stage 9: an LM's answers, one file a retriever."""
         return self.path / "predictions" / lm
 
+    def probe(self, lm: str, name: str) -> epath.Path:
+        """Stage 9: an LM's answers to a probe, see `evaluation.probes`."""
+        return self.path / "probes" / lm / name
+
     @property
     def evaluation(self) -> epath.Path:
         """Stage 10: `results.json` and `report.html`."""

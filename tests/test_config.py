@@ -143,3 +143,24 @@ def test_a_quickstart_variant_that_is_none_is_refused():
     with pytest.raises(ValueError, match="has no variant 'tiny'"):
         quickstart.get_config("tiny")
     assert quickstart.get_config("smoke").lm_training.num_steps < 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"probe": "depth"}, "probe=depth asks one retriever, but there are ()"),
+        (
+            {"probe": "passages", "retrievers": ("base", "tuned")},
+            "probe=passages asks one retriever",
+        ),
+        ({"probe_chunks": 3}, "probe_chunks is 3; give a tuple"),
+        ({"probe_chunks": (-1,)}, "probe_chunks is .-1,.; give a tuple"),
+        ({"probe": "width"}, "predict.probe is 'width'; choose one of"),
+    ],
+)
+def test_probes(settings, match):
+    config = Config()
+    for name, value in settings.items():
+        setattr(config.predict, name, value)
+    with pytest.raises(ConfigError, match=match.replace("()", r"\(\)")):
+        config.validate("predict")

@@ -75,7 +75,7 @@ def decomposition(results: dict) -> str:
 
 
 def findings(results: dict) -> list[Finding]:
-    """One paragraph for the LM, one for the retriever, one apart from brevity."""
+    """One paragraph each for the LM, the retriever, the passages, and brevity."""
     em, share = "exact match", "the share of answers that contain a reference"
     language_model = (
         _sentence(results, _LM, "Fine-tuning it", em),
@@ -100,6 +100,7 @@ def findings(results: dict) -> list[Finding]:
     paragraphs = {
         "The language model": language_model,
         "The retriever": retriever,
+        "The passages": _passage_sentences(results),
         "Brevity aside": brevity_aside,
     }
     texts = {
@@ -130,7 +131,10 @@ def brevity(results: dict) -> str:
 def _sentence(
     results: dict, comparison: Comparison, subject: str, noun: str, metric: str = "em"
 ) -> str:
-    difference = _difference(results, comparison, metric)
+    return _change(_difference(results, comparison, metric), subject, noun)
+
+
+def _change(difference: Interval | None, subject: str, noun: str) -> str:
     if difference is None:
         return ""
     value, low, high = (difference[end] for end in ("value", "low", "high"))
@@ -148,6 +152,19 @@ def _sentence(
         )
     return (
         f"{subject} lowered {noun} by {-value:.1f} points ({-high:.1f} to {-low:.1f})."
+    )
+
+
+def _passage_sentences(results: dict) -> tuple[str, ...]:
+    """What a right and a random passage do to the tuned LM's answers."""
+    effects = (results.get("probes") or {}).get("effects") or {}
+    found = effects.get("ra_it", {})
+    right, random = (found.get(name, {}).get("em") for name in ("right", "random"))
+    return (
+        _change(
+            right, "Under the RA-IT LM, the right passage, against none,", "exact match"
+        ),
+        _change(random, "A random passage", "it"),
     )
 
 

@@ -1,15 +1,21 @@
-"""The report: one HTML file that opens without a network and holds no script.
+"""The report: one HTML file that opens without a network.
 
 Text of questions, passages and answers is hostile until escaped: the template escapes
-everything, and a Content-Security-Policy forbids what might slip through.
+everything, the page's one script makes nothing of it but text nodes, and a
+Content-Security-Policy, which knows that script by its hash, forbids any other.
 """
 
+import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from importlib import resources
 
 import jinja2
 from etils import epath
+from markupsafe import Markup
 
-from radit_jax.evaluation import findings, views
+from radit_jax.evaluation import findings, items, probe_views, systems, views
 
 
 def write_report(
@@ -19,6 +25,7 @@ def write_report(
     shown: Sequence[dict],
     stages: Sequence[dict],
     environment: Mapping[str, object],
+    browsed: Sequence[dict] = (),
 ) -> None:
     """Writes `report.html`; whatever a run lacks is named there as not run.
 
@@ -33,7 +40,9 @@ def write_report(
       shown: questions drawn in full, with `passages` and `systems`.
       stages: `stage`, `seconds` (None: not run), `counts`, `output`, `note`.
       environment: name to value; mappings are drawn as indented JSON.
+      browsed: all questions, as `shown`, for the reader to choose from.
     """
+    script = resources.files("radit_jax.evaluation").joinpath("items.js").read_text()
     page = (
         template_environment()
         .get_template("report.html.jinja")
@@ -50,12 +59,40 @@ def write_report(
             questions=[views.question_view(question) for question in shown],
             stages=views.stages_view(stages),
             environment=views.environment_view(environment),
+            gold=probe_views.gold_view(results),
+            probes=probe_views.probes_view(results),
+            cost=probe_views.cost_view(results),
+            script=Markup(script),
+            script_hash=_script_hash(script),
+            **_browser(browsed),
             metrics=views.METRICS,
             date=environment.get("date", ""),
         )
     )
     # A lone surrogate can come out of a tokenizer; UTF-8 has no bytes for it.
     epath.Path(path).write_bytes(page.encode("utf-8", "replace"))
+
+
+def _browser(browsed: Sequence[dict]) -> dict[str, object]:
+    """What `items.html.jinja` draws."""
+    encoded = items.encode(browsed) if browsed else ""
+    document = json.loads(encoded) if encoded else {"items": [], "cut": 0}
+    pairs = [
+        [systems.SYSTEM_NAMES[c.with_it], systems.SYSTEM_NAMES[c.without_it]]
+        for c in systems.COMPARISONS
+    ]
+    return {
+        "items": Markup(encoded),
+        "num_asked": len(browsed),
+        "num_kept": len(document["items"]),
+        "cut": document["cut"],
+        "pairs": json.dumps(pairs),
+    }
+
+
+def _script_hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def template_environment() -> jinja2.Environment:

@@ -4,7 +4,7 @@ from typing import Any
 
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
-from radit_jax.evaluation import metrics, systems
+from radit_jax.evaluation import metrics, probe_results, systems
 from radit_jax.types import Retrieved
 
 
@@ -13,8 +13,19 @@ def make_results(
     lines: dict[str, dict[str, list[dict]]],
     retrieved: dict[str, list[Retrieved]],
     store: ChunkStore,
+    probed: dict[str, dict[str, dict[str, list[dict]]]],
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """Systems, their paired differences and the retrievers, with 95 % intervals."""
+    """Systems, their paired differences and the retrievers, with 95 % intervals.
+
+    Args:
+      config: its section `evaluation`.
+      lines: LM → retriever → records of `predict`.
+      retrieved: query tower → the dev questions, with what it found.
+      store: the chunks.
+      probed: probe → LM → name in the probe → records.
+      seconds: LM → of its `predict`.
+    """
     settings = config.evaluation
     resamples = (settings.num_bootstrap, settings.seed)
     scores = {
@@ -52,6 +63,9 @@ def make_results(
         "differences": differences,
         "num_questions": len(next(iter(scores.values()))["em"]),
         "num_chunks": config.predict.num_chunks,
+        "gold": probe_results.by_gold(lines, store, resamples),
+        "probes": probe_results.probe_results(probed, resamples),
+        "cost": probe_results.cost(lines, seconds),
     } | _retriever_results(retrieved, store, resamples)
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from radit_jax.evaluation import charts, findings, systems
 
 METRICS = {"em": "Exact match", "f1": "F1", "contains": "Answer contained"}
-_LM_LABELS = {"base": "untuned", "it": "plain IT", "ra_it": "RA-IT"}
+LM_LABELS = {"base": "untuned", "it": "plain IT", "ra_it": "RA-IT"}
 _RETRIEVER_LABELS = {"none": "none", "base": "untuned", "tuned": "tuned"}
 _PROBABILITIES = {
     "p_r_base": (Markup("p<sub>R</sub> before"), "base"),
@@ -37,7 +37,7 @@ def systems_view(results: dict) -> dict:
 def _system_row(key: systems.System, system: dict | None, scale: charts.Scale) -> dict:
     row = {
         "name": system["name"] if system else systems.SYSTEM_NAMES[key],
-        "lm": _LM_LABELS.get(key[0], key[0]),
+        "lm": LM_LABELS.get(key[0], key[0]),
         "retriever": _RETRIEVER_LABELS.get(key[1], key[1]),
         "kind": "tuned" if key == ("ra_it", "tuned") else "base",
         "scores": None,
@@ -187,7 +187,7 @@ def question_view(question: dict) -> dict:
                     for field, (label, kind) in probabilities.items()
                 ],
                 "answers": [
-                    (_LM_LABELS.get(lm, lm), answer)
+                    (LM_LABELS.get(lm, lm), answer)
                     for lm, answer in passage["answers"].items()
                 ],
             }

@@ -13,7 +13,7 @@ import radit_jax
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config
-from radit_jax.evaluation import report, shown, systems, table
+from radit_jax.evaluation import probes, report, shown, systems, table
 from radit_jax.evaluation import results as results_lib
 from radit_jax.stages import inputs
 from radit_jax.training.metrics import read_metrics
@@ -43,7 +43,8 @@ def output(config: Config, workdir: Workdir) -> epath.Path:
 
 def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
     """What that depends on: config sections, and hashes of inputs."""
-    _check_same_retrieval(workdir, _predicted(workdir))
+    answered = [*_predicted(workdir).values(), *_probes(workdir).values()]
+    _check_same_retrieval(workdir, answered)
     return (
         config.section("evaluation")
         | {"num_chunks": config.predict.num_chunks}
@@ -64,17 +65,29 @@ def _predicted(workdir: Workdir) -> dict[str, Artifact]:
     return predicted
 
 
-def _check_same_retrieval(workdir: Workdir, predicted: dict[str, Artifact]) -> None:
+def _probes(workdir: Workdir) -> dict[tuple[str, str], Artifact]:
+    """(probe, LM) → the artifacts of those that ran."""
+    keys = [(probe, lm) for probe in probes.KINDS for lm in systems.LMS]
+    found = {(p, lm): artifacts.find(workdir.probe(lm, p)) for p, lm in keys}
+    return {key: artifact for key, artifact in found.items() if artifact}
+
+
+def _check_same_retrieval(workdir: Workdir, predicted: list[Artifact]) -> None:
     """Refuses to put predictions of different retrievals into one table."""
-    for lm, artifact in predicted.items():
+    for artifact in predicted:
         for name in systems.TOWERS:
             found = artifacts.find(workdir.retrieved(name))
             used = artifact.manifest["inputs"].get(name)
             if used and (found is None or used != found.sha256):
+                made = artifact.manifest["config"]["predict"]
+                flags = [f"--config.predict.lm={made['lm']}"]
+                flags += [
+                    f"--config.predict.probe={p}" for p in [made.get("probe")] if p
+                ]
                 raise artifacts.ArtifactError(
                     f"{artifact.path} answers from another retrieval than "
                     f"{workdir.retrieved(name)} holds; run `python -m launch.predict "
-                    f"--config.predict.lm={lm} --overwrite` first."
+                    f"{' '.join(flags)} --overwrite` first, or delete that folder."
                 )
 
 
@@ -89,6 +102,7 @@ def _all_artifacts(workdir: Workdir) -> list[tuple[str, Artifact]]:
     paths += [workdir.examples("it"), workdir.lm("ra_it"), workdir.lm("it")]
     paths += [workdir.scores("base"), workdir.query_tower, workdir.retrieved("tuned")]
     paths += [workdir.predictions(lm) for lm in systems.LMS]
+    paths += [found.path for found in _probes(workdir).values()]
     found = [(str(p.relative_to(workdir.path)), artifacts.find(p)) for p in paths]
     return [(name, artifact) for name, artifact in found if artifact]
 
@@ -103,8 +117,35 @@ def _evaluate(
         for name in systems.TOWERS
         if artifacts.find(workdir.retrieved(name))
     }
-    results = results_lib.make_results(config, lines, retrieved, store)
-    stages = [
+    probed: dict[str, dict] = {}
+    for (probe, lm), artifact in _probes(workdir).items():
+        probed.setdefault(probe, {})[lm] = read_predictions(artifact)
+    seconds = {lm: found.manifest["seconds"] for lm, found in predicted.items()}
+    results = results_lib.make_results(config, lines, retrieved, store, probed, seconds)
+    stages = [*_ran(workdir), *_not_run(config, workdir)]
+    results["seconds"] = {s["output"]: s["seconds"] for s in stages if s["seconds"]}
+    curves = {
+        "lm/ra_it": read_metrics(workdir.lm("ra_it") / "metrics"),
+        "lm/it": read_metrics(workdir.lm("it") / "metrics"),
+        "retriever": read_metrics(workdir.query_tower / "metrics"),
+    }
+    asked = shown.questions(config, lines, results, store)
+    draft.write_json("results.json", results)
+    with draft.file("report.html") as path:
+        report.write_report(
+            path,
+            results,
+            {name: curve for name, curve in curves.items() if curve},
+            shown.handful(config, asked),
+            stages,
+            environment(config),
+            asked,
+        )
+    draft.counts |= {"systems": len(results["systems"])}
+
+
+def _ran(workdir: Workdir) -> list[dict[str, Any]]:
+    return [
         {
             "stage": artifact.manifest["stage"],
             "seconds": artifact.manifest["seconds"],
@@ -113,23 +154,26 @@ def _evaluate(
         }
         for name, artifact in _all_artifacts(workdir)
     ]
-    results["seconds"] = {stage["output"]: stage["seconds"] for stage in stages}
-    curves = {
-        "lm/ra_it": read_metrics(workdir.lm("ra_it") / "metrics"),
-        "lm/it": read_metrics(workdir.lm("it") / "metrics"),
-        "retriever": read_metrics(workdir.query_tower / "metrics"),
-    }
-    draft.write_json("results.json", results)
-    with draft.file("report.html") as path:
-        report.write_report(
-            path,
-            results,
-            {name: curve for name, curve in curves.items() if curve},
-            shown.questions(config, lines, results, store),
-            stages,
-            environment(config),
-        )
-    draft.counts |= {"systems": len(results["systems"])}
+
+
+def _not_run(config: Config, workdir: Workdir) -> list[dict[str, Any]]:
+    """The stages whose output is missing, so that the report says so."""
+    wanted = [("finetune_lm", workdir.lm(name)) for name in ("ra_it", "it")]
+    if config.retrieve.kind != "bm25":
+        wanted = [
+            ("embed_corpus", workdir.embeddings),
+            ("build_index", workdir.index),
+            *wanted,
+            ("score_chunks", workdir.scores("base")),
+            ("finetune_retriever", workdir.query_tower),
+            ("retrieve", workdir.retrieved("tuned")),
+        ]
+    wanted += [("predict", workdir.predictions(lm)) for lm in systems.LMS]
+    return [
+        {"stage": stage, "seconds": None, "output": str(p.relative_to(workdir.path))}
+        for stage, p in wanted
+        if artifacts.find(p) is None
+    ]
 
 
 def read_predictions(artifact: Artifact) -> dict[str, list[dict]]:

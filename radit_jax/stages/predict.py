@@ -1,6 +1,7 @@
 """Stage 9: dev questions, an LM, retrieved chunks → answers (Eq. 2)."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -9,12 +10,15 @@ from radit_jax import artifacts, fingerprint, room
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, PredictConfig
 from radit_jax.corpus.questions import subset
-from radit_jax.evaluation import systems
+from radit_jax.corpus.store import ChunkStore
+from radit_jax.evaluation import probes, systems
 from radit_jax.inference.answerer import Answerer
 from radit_jax.inference.answers import Answer
+from radit_jax.inference.questions import Question
 from radit_jax.models import weights
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
+from radit_jax.text.tokenizer import LMTokenizer
 from radit_jax.types import Instruction, Retrieved
 from radit_jax.workdir import Workdir
 
@@ -30,18 +34,21 @@ def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     path, made_of = output(config, workdir), identity(config, workdir)
     with artifacts.writing(path, "predict", *made_of, overwrite) as draft:
         if draft is not None:
-            _predict(_with_retrievers(config), workdir, draft)
+            _predict(_settled(config), workdir, draft)
     return artifacts.load(path, "predict")
 
 
 def output(config: Config, workdir: Workdir) -> epath.Path:
     """The folder of what it writes."""
-    return workdir.predictions(config.predict.lm)
+    settings = config.predict
+    if settings.probe:
+        return workdir.probe(settings.lm, settings.probe)
+    return workdir.predictions(settings.lm)
 
 
 def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
     """What that depends on: config sections, and hashes of inputs."""
-    config = _with_retrievers(config)
+    config = _settled(config)
     settings = config.predict
     # "base" always: its dev questions are the ones that are asked.
     retrieved = {
@@ -50,11 +57,31 @@ def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
         if name != "none"
     }
     return (
-        config.section("predict", "lm") | {"temperature": config.encoder.temperature},
+        _section(config) | {"temperature": config.encoder.temperature},
         retrieved
         | {"lm": inputs.lm_hash(config, workdir, settings.lm)}
         | {"dev": fingerprint.hash_files(config.instructions.dev)},
     )
+
+
+def _section(config: Config) -> dict[str, Any]:
+    """What the answers depend on: without a probe, on none of its settings."""
+    found = config.section("predict", "lm")
+    if not config.predict.probe:
+        del found["predict"]["probe"], found["predict"]["probe_chunks"]
+    return found
+
+
+def _settled(config: Config) -> Config:
+    """Fills in the retrievers of this LM's systems, and the mode that a probe is of."""
+    config, probe = _with_retrievers(config), config.predict.probe
+    mode = config.predict.mode
+    if probe:
+        mode = "answer_ensemble" if mode == "concatenate" else mode
+    if probe == "concatenate":
+        mode = probe
+    settings = dataclasses.replace(config.predict, mode=mode)
+    return dataclasses.replace(config, predict=settings)
 
 
 def _with_retrievers(config: Config) -> Config:
@@ -74,6 +101,8 @@ def _with_retrievers(config: Config) -> Config:
 def _predict(config: Config, workdir: Workdir, draft: Draft) -> None:
     settings = config.predict
     dev = _asked(settings, _dev_questions(workdir, settings.retrievers))
+    if settings.probe:
+        dev = _probed(settings, dev, inputs.chunk_store(workdir))
     size = settings.shard_size
     starts = range(0, len(dev), size)
     names = [
@@ -168,6 +197,28 @@ def _demonstrations(settings: PredictConfig, workdir: Workdir) -> list[Instructi
         )
     drawn = np.random.default_rng(settings.seed).choice(len(pool), num, replace=False)
     return [pool[i] for i in drawn]
+
+
+def _probed(
+    settings: PredictConfig, dev: list[dict[str, Retrieved]], store: ChunkStore
+) -> list[dict[str, Retrieved]]:
+    """For each question, what the probe shows it in place of what was retrieved."""
+    found = [retrieved for item in dev for retrieved in item.values()]
+    if settings.probe == "passages":
+        return probes.passages(found, store, settings.seed)
+    ks = [k for k in settings.probe_chunks if k <= settings.num_chunks]
+    return [probes.depths(item, ks) for item in found]
+
+
+def _num_tokens(
+    question: Question, name: str, answer: Answer, tokenizer: LMTokenizer
+) -> dict[str, int]:
+    """What one retriever's answer cost: tokens read, and written with their eos."""
+    rows = set(question.retrievals[name].rows)
+    prompts = [len(question.prefix) + len(question.prompts[row]) for row in rows]
+    texts = dict(zip(question.retrievals[name].rows, answer.chunk_answers, strict=True))
+    written = [len(tokenizer.encode(text)) + 1 for text in texts.values()]
+    return {"num_prompt_tokens": sum(prompts), "num_answer_tokens": sum(written)}
 
 
 def _record(found: Retrieved, answer: Answer) -> dict:

@@ -96,12 +96,35 @@ def test_a_second_run_does_nothing(toy_run):
     def manifests():
         found = sorted(toy_run.workdir.path.glob("*/manifest.json"))
         found += sorted(toy_run.workdir.path.glob("*/*/manifest.json"))
+        found += sorted(toy_run.workdir.path.glob("*/*/*/manifest.json"))
         return {str(path): path.read_bytes() for path in found}
 
     before = manifests()
-    assert len(before) == len(steps.ALL)
+    assert len(before) == len(steps.of(toy_run.config)) == len(steps.ALL) + 7
     run_pipeline.run(toy_run.config, toy_run.workdir)
     assert manifests() == before
+
+
+def test_probes_are_artifacts_of_their_own(toy_run):
+    probed = results(toy_run)["probes"]
+    num_questions = toy_run.config.evaluation.probe_questions
+    rows = probed["depth"]["ra_it"]
+    assert [row["name"] for row in rows] == ["k=0", "k=1", "k=3"]  # 5 are retrieved
+    assert {row["num_questions"] for row in rows} == {num_questions}
+    # Every document states its fact in a sentence, so each question has a right one.
+    assert [row["name"] for row in probed["passages"]["it"]] == [
+        "none",
+        "right",
+        "random",
+    ]
+    assert [(row["lm"], row["name"]) for row in probed["together"]] == [
+        ("base", "k=3"),
+        ("ra_it", "k=3"),
+    ]
+    found = artifacts.load(toy_run.workdir.probe("base", "concatenate"), "predict")
+    assert found.manifest["config"]["predict"]["mode"] == "concatenate"
+    systems = artifacts.load(toy_run.workdir.predictions("base"), "predict")
+    assert "probe" not in systems.manifest["config"]["predict"]
 
 
 def test_the_corpus_can_be_limited(toy_run, tmp_path):

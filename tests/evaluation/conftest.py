@@ -47,4 +47,57 @@ def results():
         "num_questions": 100,
         "num_chunks": 10,
         "seconds": {},
+        "gold": [
+            {
+                "name": "RA-DIT",
+                "lm": "ra_it",
+                "retriever": "tuned",
+                "found": {"num_questions": 85, "em": measured(40.0, 30.0, 50.0)},
+                "missed": {"num_questions": 0},
+            }
+        ],
+        "probes": _probes(),
+        "cost": [
+            {
+                "name": "RA-DIT",
+                "lm": "ra_it",
+                "retriever": "tuned",
+                "num_prompt_tokens": 1234.0,
+                "num_answer_tokens": 9.0,
+                "lm_seconds_per_question": 0.5,
+                "lm_retrievers": 2,
+            }
+        ],
+    }
+
+
+def _probe_row(name, value, num_truncated=0):
+    interval = measured(value, max(0.0, value - 20), value + 20)
+    return {"name": name, "num_questions": 20, "num_prompt_tokens": 99.0} | {
+        "num_truncated": num_truncated,
+        "em": interval,
+        "f1": interval,
+        "contains": interval,
+    }
+
+
+def _probes():
+    """A probe of each kind, the passages' of one LM."""
+    right, random = measured(40.0, 20.0, 60.0), measured(-5.0, -15.0, 5.0)
+    together = measured(-10.0, -20.0, 0.0)
+    by_k = [_probe_row(f"k={k}", v) for k, v in ((0, 5.0), (1, 30.0), (3, 35.0))]
+    return {
+        "depth": {"base": by_k[:2], "ra_it": by_k},
+        "concatenate": {"ra_it": [*by_k[:2], _probe_row("k=3", 25.0, 2)]},
+        "passages": {
+            "ra_it": [
+                _probe_row(name, value)
+                for name, value in (("none", 5.0), ("right", 45.0), ("random", 0.0))
+            ]
+        },
+        "together": [
+            {"lm": "ra_it", "name": "k=3", "num_questions": 20, "em": together}
+            | {"contains": together}
+        ],
+        "effects": {"ra_it": {"right": {"em": right}, "random": {"em": random}}},
     }

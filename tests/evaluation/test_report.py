@@ -1,4 +1,7 @@
+import base64
+import hashlib
 import html
+import json
 import re
 from html.parser import HTMLParser
 
@@ -18,6 +21,7 @@ class _Page(HTMLParser):
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
         self.tags, self.attributes, self.texts, self._open = [], [], [], []
+        self.scripts = []
         self.feed(text)
         self.close()
         assert self._open == []
@@ -36,7 +40,9 @@ class _Page(HTMLParser):
         assert self._open.pop() == tag, tag
 
     def handle_data(self, data):
-        if self._open and self._open[-1] != "style":
+        if self._open and self._open[-1] == "script":
+            self.scripts.append(data)
+        elif self._open and self._open[-1] != "style":
             self.texts.append(data)
 
     @property
@@ -91,7 +97,9 @@ def write(tmp_path, results):
     def write(curves=CURVES, shown=None, stages=STAGES, environment=None):
         shown = [_question()] if shown is None else shown
         path = tmp_path / "report.html"
-        report.write_report(path, results, curves, shown, stages, environment or {})
+        report.write_report(
+            path, results, curves, shown, stages, environment or {}, shown
+        )
         return path.read_text(encoding="utf-8")
 
     return write
@@ -103,6 +111,13 @@ def test_report_shows_every_part(write, results):
     page = _Page(write(environment=environment))
     for expected in (
         "raised exact match from 0.0 % to 33.0 %",
+        "Under the RA-IT LM, the right passage, against none, raised exact match by "
+        "40.0 points (20.0 to 60.0). A random passage changed it by −5.0 points",
+        "In one prompt − weighed",
+        "cut to fit the LM’s prompt for 2 of 20 at k = 3",
+        "1,234",
+        "0.50 s for 2 retrievers",
+        "85 questions",
         "A demonstration on development data, not a benchmark result",
         "IT + retriever separates learning to answer briefly from learning to read",
         "11.0 % of its answers contain a reference",
@@ -121,7 +136,7 @@ def test_report_shows_every_part(write, results):
         '"k": 3',
     ):
         assert expected in page.text, expected
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 6
     assert page.tags.count("mark") == 1
 
 
@@ -134,7 +149,12 @@ def test_report_is_self_contained(write):
     assert {target[1:] for target in targets} <= {
         value for name, value in page.attributes if name == "id"
     }
-    assert not {"script", "link", "iframe", "img", "object"} & set(page.tags)
+    assert not {"link", "iframe", "img", "object"} & set(page.tags)
+    assert ("type", "application/json") in page.attributes
+    assert len(page.scripts) == 2  # the data, and what draws them
+    digest = hashlib.sha256(page.scripts[1].encode()).digest()
+    only = base64.b64encode(digest).decode()
+    assert f"script-src 'sha256-{only}'" in str(page.attributes)
     assert not re.search(r"url\(|@import|https?:", write())
 
 
@@ -153,10 +173,12 @@ def test_report_is_self_contained(write):
 def test_hostile_questions_are_text(write, changes):
     text = write(shown=[_question(**changes)])
     page = _Page(text)
-    assert not {"script", "img"} & set(page.tags)
+    assert "img" not in page.tags
+    assert page.tags.count("script") == len(page.scripts) == 2
+    assert 'alert("1")' in json.dumps(json.loads(page.scripts[0])).replace("\\", "")
+    assert page.scripts[1] == _Page(write()).scripts[1]
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert 'alert("1")' in page.text + str(page.attributes)
-    assert "script-src" not in text
     assert "default-src 'none'" in html.unescape(text)
 
 
@@ -166,7 +188,8 @@ def test_hostile_names_elsewhere_are_text(write, results):
     environment = {HOSTILE: HOSTILE, "config": {HOSTILE: HOSTILE}, "date": HOSTILE}
     curves = {HOSTILE: [{"step": 1, "loss": 1.0}]}
     page = _Page(write(curves=curves, stages=stages, environment=environment))
-    assert not {"script", "img"} & set(page.tags)
+    assert "img" not in page.tags
+    assert page.tags.count("script") == 2
     assert page.text.count('alert("1")') >= 7
 
 
@@ -180,13 +203,15 @@ def test_odd_characters_are_written(write):
 def test_report_without_tuned_retriever_curves_and_questions(write, results):
     results["systems"] = results["systems"][:4]
     del results["retriever"]["tuned"]
-    results["differences"] = []
+    results.update(differences=[], gold=[], probes={}, cost=[])
     page = _Page(write(curves={}, shown=[], stages=[]))
     assert page.text.count("not run") == 2
     assert "The retriever’s fine-tuning is not part of this run." in page.text
     assert "No training is part of this run." in page.text
     assert "No questions were drawn" in page.text
     assert "svg" not in page.tags
+    assert "No probes ran" in page.text
+    assert "script" not in page.tags
 
 
 def test_report_of_nothing_at_all(write, results):

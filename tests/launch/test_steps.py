@@ -59,3 +59,28 @@ def test_the_next_step_is_of_the_variant_that_was_just_taken():
     assert steps.after(config, "evaluate") is None
     config.scoring.lm = "it"  # of the study; the pipeline scores with "base"
     assert steps.after(config, "score_chunks") is None
+
+
+def test_probes_come_before_the_evaluation_and_only_where_they_are_wanted():
+    config = Config()
+    config.evaluation.probe_questions = 20
+    config.evaluation.probe_tokens = 2048
+    config.retrieve.kind = "bm25"
+    found = steps.of(config)
+    assert found[-1].stage == "evaluate"
+    probes = [step for step in found if step.overrides.get("predict.probe")]
+    assert [step.label for step in probes] == [
+        "predict base passages",
+        "predict it passages",
+        "predict ra_it passages",
+        "predict base depth",
+        "predict base concatenate",
+        "predict ra_it depth",
+        "predict ra_it concatenate",
+    ]
+    assert probes == list(found[-8:-1])
+    changed = probes[4].config(config)
+    assert changed.predict.retrievers == ("base",)
+    assert changed.predict.max_questions == 20
+    assert changed.lm.max_tokens == 2048
+    assert probes[3].config(config).lm.max_tokens == Config().lm.max_tokens
