@@ -100,8 +100,9 @@ class IndexConfig:
 
     kind: str = "auto"  # "exact", "scann", or "auto": scann where it pays
     exact_below: int = 20_000  # "auto" takes the exact index under this many chunks
-    rows_dtype: str = ""  # of rows in memory: "bfloat16", or "": as stored. Scores of
-    # what is found are exact all the same.
+    # Of rows in memory: "bfloat16", or "": as stored. Scores of what is found are exact
+    # all the same.
+    rows_dtype: str = ""
     target_recall: float = 0.95  # against exact search, at `recall_at`; under: error
     recall_at: int = 10  # chunks
     recall_queries: int = 2048  # half of them tune scann's search, half measure it
@@ -148,16 +149,16 @@ class LMTrainingConfig:
     """Stage 6, `finetune_lm` (paper §3)."""
 
     examples: str = "ra_it"  # which stage-5 output; also the tuned LM's name
-    peak_learning_rate: float = 1e-5
-    end_learning_rate: float = 1e-7
-    warmup_steps: int = 200
+    peak_learning_rate: float = 1e-5  # after the warm-up
+    end_learning_rate: float = 1e-7  # at the last step
+    warmup_steps: int = 200  # from 0, in a line
     schedule: str = "cosine"  # peak to end: "cosine", or "linear" (64-shot stage)
-    num_steps: int = 500
+    num_steps: int = 500  # optimizer steps in all
     batch_rows: int = 64  # packed rows a step
     it_batch_rows: int = 64  # likewise for "it", whose examples are shorter
     accumulation_steps: int = 1  # micro-batches a step; divides batch_rows
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
+    weight_decay: float = 0.1  # of AdamW, a step, times the learning rate
+    clip_norm: float = 1.0  # largest norm of a step's gradient
     # What the backward pass computes again instead of keeping it: "none" of the large
     # products; "mlp", those into the feed-forward layers, a tenth more work for less
     # than half the memory; "layer", all, a third more for the least.
@@ -167,7 +168,7 @@ class LMTrainingConfig:
     validation_rows: int = 0  # packed rows that it is measured on; 0: all
     fsdp: int = 1  # devices that share one copy of parameters and optimizer
     tensor: int = 1  # devices that share each matrix product
-    seed: int = 0
+    seed: int = 0  # of the order of rows
 
 
 @dataclasses.dataclass(slots=True)
@@ -176,7 +177,10 @@ class ScoringConfig:
 
     lm: str = "base"  # "base" (the paper), or a tuned LM's name
     num_chunks: int = 10  # of the retrieved, best first
-    splits: tuple[str, ...] = ("train", "corpus")
+    splits: tuple[str, ...] = (
+        "train",
+        "corpus",
+    )  # of the retrieved questions, those to score
     max_questions: int = 0  # of each split; 0 scores all
     batch_tokens: int = 2048  # that run together on a device
     shard_size: int = 256  # questions a file: what a killed run repeats at most
@@ -198,15 +202,15 @@ class RetrieverTrainingConfig:
     # "query" (the paper); "both": also the passage tower, which makes the index stale.
     train: str = "query"
     corpus_weight: float = 0.95  # share of corpus data in a batch (paper §4)
-    peak_learning_rate: float = 1e-5
-    warmup_steps: int = 1237
-    num_steps: int = 10_000
+    peak_learning_rate: float = 1e-5  # after the warm-up; 0 at the last step
+    warmup_steps: int = 1237  # from 0, in a line
+    num_steps: int = 10_000  # optimizer steps in all
     batch_size: int = 512  # queries a step
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
+    weight_decay: float = 0.1  # of AdamW, a step, times the learning rate
+    clip_norm: float = 1.0  # largest norm of a step's gradient
     checkpoint_every: int = 500  # steps
     validate_every: int = 500  # steps: validation MRR, best checkpoint kept
-    seed: int = 0
+    seed: int = 0  # of the batches
 
     def resolved(self, encoder_temperature: float) -> "RetrieverTrainingConfig":
         """The same with the loss's own score and temperatures where none are given.
@@ -250,7 +254,7 @@ class PredictConfig:
     mode: str = "answer_ensemble"
     num_chunks: int = 10  # k (paper §1); 0: closed book
     num_demonstrations: int = 0  # solved train questions before every prompt
-    max_answer_tokens: int = 16
+    max_answer_tokens: int = 16  # written for a prompt, at most
     stop: tuple[str, ...] = ("\n",)  # an answer ends before the first of these
     temperature: float = 0.0  # of drawn tokens; 0: greedy (paper §8)
     top_p: float = 1.0  # draw among the likeliest tokens that hold this share
@@ -273,7 +277,7 @@ class EvaluationConfig:
     num_browsed: int = 2500  # questions that the report's browser holds, at most
     probe_questions: int = 0  # that the pipeline's probes ask; 0: no probes
     probe_tokens: int = 0  # lm.max_tokens of probe "concatenate"; 0: lm.max_tokens
-    seed: int = 0
+    seed: int = 0  # of the resamples, and of the questions shown
 
 
 @dataclasses.dataclass(slots=True)

@@ -50,8 +50,10 @@ def test_decomposition_adds_up(results):
 
 def test_findings_say_gain_loss_and_unclear(results):
     texts = {finding.title: finding.text for finding in findings.findings(results)}
-    assert list(texts) == ["The language model", "The retriever"]
-    language_model, retriever = texts.values()
+    assert list(texts) == ["The language model", "The retriever", "The passages"]
+    language_model, retriever, passages = texts.values()
+    assert "none, raised exact match by 40.0 points (20.0 to 60.0)." in passages
+    assert "A random passage changed it by −5.0 points, but the interval" in passages
     assert "raised exact match by 7.0 points (2.0 to 12.0)" in language_model
     assert "by +2.0 points, but the interval (−4.0 to +8.0) includes 0" in retriever
     assert "it lowered exact match by 6.0 points (2.5 to 9.5)" in retriever

@@ -116,7 +116,7 @@ def test_questions_that_do_not_fit_are_left_out():
     document = json.loads(encoded)
     assert document["num_asked"] == 40
     assert 5 < len(document["items"]) < 40
-    assert document["cut"] == 60
+    assert 60 <= document["cut"] < 120
 
 
 def test_no_questions():
