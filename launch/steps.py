@@ -16,7 +16,7 @@ class Step:
     @property
     def label(self) -> str:
         """As people read it: `finetune_lm ra_it`."""
-        variant = (v for v in self.overrides.values() if isinstance(v, str))
+        variant = (v for v in self.overrides.values() if v and isinstance(v, str))
         return " ".join([self.stage, *variant])
 
     @property
@@ -47,9 +47,9 @@ ALL = (
     Step("score_chunks", {"scoring.lm": "base"}),
     Step("finetune_retriever"),
     Step("retrieve", {"retrieve.query_tower": "tuned"}),
-    Step("predict", {"predict.lm": "base"}),
-    Step("predict", {"predict.lm": "it"}),
-    Step("predict", {"predict.lm": "ra_it"}),
+    Step("predict", {"predict.lm": "base", "predict.probe": ""}),
+    Step("predict", {"predict.lm": "it", "predict.probe": ""}),
+    Step("predict", {"predict.lm": "ra_it", "predict.probe": ""}),
     Step("evaluate"),
 )
 

@@ -144,6 +144,7 @@ def _answer(config: Config, workdir: Workdir, draft: Draft, todo, total: int) ->
             {"retriever": name, **lost[name]}
             | _record(item[name], answer)
             | {"log_p_r": question.retrievals[name].log_p_r}
+            | _num_tokens(question, name, answer, models[1])
             for item, (question, lost), by_name in zip(
                 part, asked, answers, strict=True
             )

@@ -9,7 +9,7 @@ from safetensors import numpy as safetensors
 from launch import run_pipeline, steps
 from radit_jax import artifacts
 from radit_jax.config import ConfigError
-from radit_jax.stages import chunk_corpus, retrieve
+from radit_jax.stages import chunk_corpus, evaluate, predict, retrieve
 from radit_jax.training.metrics import read_metrics
 from radit_jax.workdir import Workdir
 
@@ -170,3 +170,27 @@ def test_a_dev_question_among_the_train_questions_is_refused(toy_run):
     config = dataclasses.replace(toy_run.config, instructions=instructions)
     with pytest.raises(ConfigError, match="36 of 36 dev questions are train questions"):
         retrieve.read_splits(config, toy_run.workdir)
+
+
+def test_a_report_draws_what_there_is_and_names_what_is_not(toy_run, tmp_path):
+    workdir = toy_run.copy(tmp_path / "run")
+    for gone in (
+        *(workdir.predictions(lm) for lm in ("it", "ra_it")),
+        *(workdir.path / name for name in ("lm", "scores", "query_tower", "probes")),
+        *(workdir.retrieved("tuned"), workdir.embeddings, workdir.evaluation),
+    ):
+        gone.rmtree()
+    # What "tuned" found is gone, so an answer from it would be of another retrieval.
+    with pytest.raises(artifacts.ArtifactError, match="or delete that folder"):
+        evaluate.run(toy_run.config, workdir)
+    workdir.predictions("base").rmtree()
+    base = dataclasses.replace(toy_run.config.predict, retrievers=("none", "base"))
+    config = dataclasses.replace(toy_run.config, predict=base)
+    predict.run(config, workdir)
+    evaluate.run(config, workdir)
+    text = (workdir.evaluation / "report.html").read_text()
+    for name in ("embeddings", "lm/ra_it", "scores/base", "query_tower"):
+        assert f"<code>{name}</code>" in text
+    assert text.count("not run") == 4 + 8  # of six systems, and of stages
+    assert "No training is part of this run." in text
+    assert "No probes ran" in text
