@@ -50,5 +50,4 @@ def get_config(folder: str) -> Config:
     config.predict.shard_size = 8
     config.evaluation.num_bootstrap = 200
     config.evaluation.num_shown = 3
-    config.evaluation.probe_questions = 4
     return config

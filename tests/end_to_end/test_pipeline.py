@@ -100,31 +100,36 @@ def test_a_second_run_does_nothing(toy_run):
         return {str(path): path.read_bytes() for path in found}
 
     before = manifests()
-    assert len(before) == len(steps.of(toy_run.config)) == len(steps.ALL) + 7
+    assert len(before) == len(steps.ALL)
     run_pipeline.run(toy_run.config, toy_run.workdir)
     assert manifests() == before
 
 
-def test_probes_are_artifacts_of_their_own(toy_run):
-    probed = results(toy_run)["probes"]
-    num_questions = toy_run.config.evaluation.probe_questions
+def test_probes_are_artifacts_of_their_own(toy_run, tmp_path):
+    workdir = toy_run.copy(tmp_path / "run")
+    asked = dataclasses.replace(toy_run.config.evaluation, probe_questions=4)
+    config = dataclasses.replace(toy_run.config, evaluation=asked)
+    wanted = [step for step in steps.of(config) if "predict.probe" in step.overrides]
+    wanted = [step for step in wanted if step.overrides["predict.lm"] == "ra_it"][1:]
+    made = [predict.run(step.config(config), workdir) for step in wanted]
+    again = [predict.run(step.config(config), workdir) for step in wanted]
+    assert [one.manifest["created"] for one in again] == [
+        one.manifest["created"] for one in made
+    ]
+    assert made[-1].path == workdir.probe("ra_it", "concatenate")
+    assert made[-1].manifest["config"]["predict"]["mode"] == "concatenate"
+    systems = artifacts.load(workdir.predictions("ra_it"), "predict")
+    assert "probe" not in systems.manifest["config"]["predict"]
+    evaluate.run(config, workdir)
+    probed = json.loads((workdir.evaluation / "results.json").read_text())["probes"]
     rows = probed["depth"]["ra_it"]
     assert [row["name"] for row in rows] == ["k=0", "k=1", "k=3"]  # 5 are retrieved
-    assert {row["num_questions"] for row in rows} == {num_questions}
-    # Every document states its fact in a sentence, so each question has a right one.
-    assert [row["name"] for row in probed["passages"]["it"]] == [
-        "none",
-        "right",
-        "random",
-    ]
-    assert [(row["lm"], row["name"]) for row in probed["together"]] == [
-        ("base", "k=3"),
-        ("ra_it", "k=3"),
-    ]
-    found = artifacts.load(toy_run.workdir.probe("base", "concatenate"), "predict")
-    assert found.manifest["config"]["predict"]["mode"] == "concatenate"
-    systems = artifacts.load(toy_run.workdir.predictions("base"), "predict")
-    assert "probe" not in systems.manifest["config"]["predict"]
+    assert {row["num_questions"] for row in rows} == {4}
+    # Every document states its fact, so each question has a right passage.
+    names = [row["name"] for row in probed["passages"]["ra_it"]]
+    assert names == ["none", "right", "random"]
+    (together,) = probed["together"]
+    assert (together["lm"], together["name"]) == ("ra_it", "k=3")
 
 
 def test_the_corpus_can_be_limited(toy_run, tmp_path):
@@ -176,21 +181,15 @@ def test_a_report_draws_what_there_is_and_names_what_is_not(toy_run, tmp_path):
     workdir = toy_run.copy(tmp_path / "run")
     for gone in (
         *(workdir.predictions(lm) for lm in ("it", "ra_it")),
-        *(workdir.path / name for name in ("lm", "scores", "query_tower", "probes")),
-        *(workdir.retrieved("tuned"), workdir.embeddings, workdir.evaluation),
+        *(workdir.path / name for name in ("lm", "scores", "embeddings")),
     ):
         gone.rmtree()
-    # What "tuned" found is gone, so an answer from it would be of another retrieval.
-    with pytest.raises(artifacts.ArtifactError, match="or delete that folder"):
-        evaluate.run(toy_run.config, workdir)
-    workdir.predictions("base").rmtree()
-    base = dataclasses.replace(toy_run.config.predict, retrievers=("none", "base"))
-    config = dataclasses.replace(toy_run.config, predict=base)
-    predict.run(config, workdir)
-    evaluate.run(config, workdir)
+    evaluate.run(toy_run.config, workdir)
     text = (workdir.evaluation / "report.html").read_text()
-    for name in ("embeddings", "lm/ra_it", "scores/base", "query_tower"):
+    for name in ("embeddings", "lm/ra_it", "lm/it", "scores/base", "predictions/it"):
         assert f"<code>{name}</code>" in text
-    assert text.count("not run") == 4 + 8  # of six systems, and of stages
-    assert "No training is part of this run." in text
+    assert text.count("not run") == 3 + 6  # of six systems, and of stages
     assert "No probes ran" in text
+    workdir.predictions("base").rmtree()
+    with pytest.raises(artifacts.ArtifactError, match="holds no predictions"):
+        evaluate.run(toy_run.config, workdir)
