@@ -1,24 +1,25 @@
 """No command in the documents names what is not there, and those that can be run are.
 
 `-m documented` runs every block that is not marked `<!-- not run: why -->`, in a
-folder that has the checkout, documents and questions, and, by the names that the
-documents give them, finished runs: RADIT_DOCUMENTED_RUN names the quickstart's.
+folder that has the checkout, documents and questions, and a finished run of the
+quickstart, which RADIT_DOCUMENTED_RUN names; RADIT_CACHE has its models.
 """
 
 import ast
 import importlib
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from radit_jax.config import Config
 from radit_jax.evaluation.benchmarks.tasks import BENCHMARKS
-from radit_jax.testing import toy
 from tests import documents
 
 BLOCKS = documents.blocks()
@@ -140,13 +141,28 @@ def checkout(tmp_path_factory):
     for name in ("launch", "configs", "radit_jax", "benchmarks", "tests", "docs"):
         (folder / name).symlink_to(documents.ROOT / name)
     shutil.copytree(run, folder / "runs" / "quickstart")
-    world = toy.write(folder / "world")
-    (folder / "my_documents").mkdir()
-    shutil.copy(world / "documents.jsonl", folder / "my_documents")
-    for name in ("train", "dev"):
-        shutil.copy(world / f"{name}.jsonl", folder / f"my_{name}.jsonl")
+    _write_own_data(folder, _cache())
     (folder / "questions.txt").write_text("Who wrote the charter?\n")
     return folder
+
+
+def _cache():
+    return Path(os.environ.get("RADIT_CACHE", ".cache")).absolute()
+
+
+def _write_own_data(folder, cache):
+    """A reader's documents and questions: a few of the quickstart's."""
+    texts = cache / "quickstart"
+    documents_lines = (texts / "documents.jsonl").read_text().splitlines()[:300]
+    ids = {json.loads(line)["id"] for line in documents_lines}
+    (folder / "my_documents").mkdir()
+    documents_file = folder / "my_documents" / "documents.jsonl"
+    documents_file.write_text("\n".join(documents_lines) + "\n")
+    for name, most in (("train", 48), ("dev", 8)):
+        lines = (texts / f"{name}.jsonl").read_text().splitlines()
+        kept = [one for one in lines if ids & set(json.loads(one)["positives"])][:most]
+        assert len(kept) == most
+        (folder / f"my_{name}.jsonl").write_text("\n".join(kept) + "\n")
 
 
 @pytest.mark.documented
@@ -159,7 +175,9 @@ def test_commands_run(block, checkout):
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout), "JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {"PYTHONPATH": str(checkout), "JAX_PLATFORMS": "cpu"}
+        | {"RADIT_CACHE": str(_cache())},
         capture_output=True,
         text=True,
         timeout=3600,
