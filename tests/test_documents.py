@@ -21,6 +21,7 @@ import pytest
 from radit_jax.config import Config
 from radit_jax.evaluation.benchmarks.tasks import BENCHMARKS
 from tests import documents
+from tests.test_architecture import LAYERS
 
 BLOCKS = documents.blocks()
 COMMANDS = [
@@ -129,6 +130,12 @@ def test_every_benchmark_is_described_as_it_is_measured():
         passages = "yes" if one.with_background else "no"
         row = f"| `{one.name}` | {kind} | `{one.metric}` | `{one.score}` | {passages} |"
         assert row in text
+
+
+def test_the_layers_are_those_that_are_tested():
+    text = (documents.ROOT / "CONTRIBUTING.md").read_text()
+    (line,) = re.findall(r"`(types, [^`]* < [^`]*)`", text)
+    assert [set(names.split(", ")) for names in line.split(" < ")] == list(LAYERS)
 
 
 @pytest.fixture(scope="session")
