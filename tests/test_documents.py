@@ -44,7 +44,7 @@ def test_a_command_names_what_there_is(command):
     program, *words = command
     assert program in SHELL, f"{program}: teach this test what it is"
     if program == "bash":
-        assert (documents.ROOT / words[0]).exists()
+        _check_script(words)
     elif program == "pip":
         _check_extras(words)
     elif program == "python" and words[0] == "-m" and words[1] != "pytest":
@@ -52,6 +52,18 @@ def test_a_command_names_what_there_is(command):
         for module in modules:
             full = module if "." in module else f"launch.{module}"
             _check_program(full, words[2:])
+
+
+def _check_script(words):
+    text = (documents.ROOT / words[0]).read_text()
+    if "--" in words:
+        after = words[words.index("--") + 1 :]
+        words = words[: words.index("--")]
+        _check_program(f"launch.{after[0]}", after[1:])
+    for word in words[1:]:
+        flag = word.partition("=")[0]
+        if flag.startswith("--"):
+            assert flag in text, f"{words[0]} has no {flag}"
 
 
 def _check_extras(words):

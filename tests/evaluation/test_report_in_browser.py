@@ -4,6 +4,7 @@ import pytest
 
 from radit_jax.evaluation import report
 from tests import browser
+from tests.evaluation.test_items import crowded
 from tests.evaluation.test_report import CURVES, HOSTILE, STAGES, _passage, _question
 
 SYSTEMS = ("REPLUG", "RA-IT", "RA-DIT")
@@ -140,6 +141,16 @@ def test_odd_text_stays_text_and_fits_the_window(opened, size):
 def test_no_barriers(opened, scheme):
     page = opened("phone", scheme=scheme)
     assert browser.barriers(page) == []
+
+
+def test_2500_questions_are_under_5_mb_and_open(opened, path):
+    page = opened(asked=crowded(2500))
+    assert path.stat().st_size < 5_000_000
+    assert _listed(page) == 2500
+    assert "Passages are cut to" in page.locator("#all").inner_text()
+    page.get_by_role("listbox").focus()
+    page.keyboard.press("End")
+    assert page.locator("[aria-selected=true]").get_attribute("id") == "item-2499"
 
 
 def test_without_scripts_the_handful_is_still_there(open_page, opened, path):
