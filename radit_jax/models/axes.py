@@ -71,12 +71,16 @@ def constrain(x: Array, *axes: str | None) -> Array:
     return jax.lax.with_sharding_constraint(x, partition_spec(x.shape, axes, mesh))
 
 
+def num_parts(name: str) -> int:
+    """Devices that the rules split an axis over, on the mesh that is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES[name])
+
+
 def is_split(name: str, size: int) -> bool:
     """Whether the rules split an axis of this size, on the mesh that is set."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-        return False
-    return partition_spec((size,), (name,), mesh) != PartitionSpec(None)
+    parts = num_parts(name)
+    return parts > 1 and size % parts == 0
 
 
 def on_each_device(

@@ -15,36 +15,66 @@ def token_log_likelihood(
     head: Float[Array, "v d"],
     targets: Int[Array, "b t"],
     *,
+    mask: Bool[Array, "b t"] | None = None,
     block_tokens: int = 512,
+    num_parts: int | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "b t"]:
     """log softmax(head · hidden)[target] at each target position, in blocks.
 
     Logits of `b t v` floats would be the largest array of a training step by far (64
     rows of 512 targets over 32,000 words: 4 GB). Here a block of positions at a time
-    meets the head, forward and again backward; blocks cut `t`, never `b`, so that a
-    batch sharded over devices stays so.
+    meets the head, forward and again backward. Masked positions are moved to the end,
+    and blocks of them alone are not computed: rows hold very unlike numbers of targets.
 
     Args:
       hidden: the decoder's output at the positions that predict the targets.
       head: the LM head.
       targets: token ids, each under `v`; anything at masked positions.
-      block_tokens: positions a block, over the whole batch; at least one a row.
+      mask: True for the positions that are wanted; None: all.
+      block_tokens: positions a block, over the whole batch; at least one a part.
+      num_parts: devices that the rows are split over; positions are moved, and blocks
+        filled, within a part. None, or no divisor of the rows: each row is a part.
       dtype: of both inputs of the matrix products; sums are float32.
 
     Returns:
-      Nats, float32.
+      Nats, float32; 0 or any other number at masked positions.
     """
     batch, num_targets, _ = hidden.shape
-    num_blocks = -(-num_targets * batch // max(block_tokens, batch)) or 1
-    block = -(-num_targets // num_blocks) or 1
-    padding = num_blocks * block - num_targets
-    hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))
-    targets = jnp.pad(targets, ((0, 0), (0, padding)))
-    blocks = _blockwise(
-        _to_blocks(hidden, num_blocks), head, _to_blocks(targets, num_blocks), dtype
-    )
-    return _from_blocks(blocks)[:, :num_targets]
+    num_parts = num_parts if num_parts and batch % num_parts == 0 else batch
+    size = batch * num_targets // num_parts
+    block = max(min(block_tokens // num_parts, size), 1)
+    padding = max(-(-size // block), 1) * block - size
+
+    def to_parts(x: Array) -> Array:
+        x = x.reshape(num_parts, size, *x.shape[2:])
+        return jnp.pad(x, ((0, 0), (0, padding), *[(0, 0)] * (x.ndim - 2)))
+
+    hidden, targets = to_parts(hidden), to_parts(targets)
+    if mask is None:
+        used = jnp.asarray(-(-size // block))
+        found = _blockwise(hidden, head, targets, used, block, dtype)
+    else:
+        mask = to_parts(mask)
+        used = -(-jnp.max(jnp.sum(mask, axis=1)) // block)
+        order = jnp.argsort(~mask, axis=1, stable=True)
+        moved = _take(hidden, order), _take(targets, order)
+        found = _blockwise(moved[0], head, moved[1], used, block, dtype)
+        found = _take(found, jnp.argsort(order, axis=1))
+    return found[:, :size].reshape(batch, num_targets)
+
+
+def block_tokens_of(num_words: int, memory_bytes: float) -> int:
+    """Positions of a device's block whose logits take a 32nd of its memory.
+
+    Example: 1,300 for 32,000 words in 16 GB: logits, their exponentials and gradients.
+
+    Args:
+      num_words: of the vocabulary that a device has.
+      memory_bytes: of the device.
+    """
+    fitting = memory_bytes / 32 / (3 * 4 * num_words)
+    return max(128, int(fitting) // 128 * 128)
 
 
 def sequence_score(
@@ -78,16 +108,9 @@ def sequence_score(
     return score if form.endswith("log_likelihood") else jnp.exp(score)
 
 
-def _to_blocks(x: Array, num_blocks: int) -> Array:
-    """[b (m t) …] to [m b t …]: `lax.scan` runs over the leading axis."""
-    batch, num_targets, *rest = x.shape
-    x = x.reshape(batch, num_blocks, num_targets // num_blocks, *rest)
-    return jnp.moveaxis(x, 1, 0)
-
-
-def _from_blocks(x: Array) -> Array:
-    num_blocks, batch, block, *rest = x.shape
-    return jnp.moveaxis(x, 0, 1).reshape(batch, num_blocks * block, *rest)
+def _take(x: Array, places: Int[Array, "p n"]) -> Array:
+    """[p n …] in another order, each part from itself."""
+    return jax.vmap(lambda part, some: part[some])(x, places)
 
 
 def _einsum(spec: str, x: Array, y: Array, dtype: DTypeLike) -> Array:
@@ -103,59 +126,71 @@ def _einsum(spec: str, x: Array, y: Array, dtype: DTypeLike) -> Array:
 
 
 def _logits(
-    hidden: Float[Array, "b t d"], head: Float[Array, "v d"], dtype: DTypeLike
-) -> Float[Array, "b t v"]:
-    return _einsum("btd,vd->btv", hidden, head, dtype)
+    hidden: Float[Array, "p t d"], head: Float[Array, "v d"], dtype: DTypeLike
+) -> Float[Array, "p t v"]:
+    return _einsum("ptd,vd->ptv", hidden, head, dtype)
 
 
-def _is_target(targets: Int[Array, "b t"], num_words: int) -> Bool[Array, "b t v"]:
+def _is_target(targets: Int[Array, "p t"], num_words: int) -> Bool[Array, "p t v"]:
     # Not a gather: a comparison also runs in place where the head is cut over `v`.
     return targets[..., None] == jnp.arange(num_words)[None, None, :]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _block(x: Array, i: Int[Array, ""], size: int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, i * size, size, axis=1)
+
+
+def _set_block(x: Array, block: Array, i: Int[Array, ""]) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(x, block, i * block.shape[1], axis=1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _blockwise(
-    hidden: Float[Array, "m b t d"],
+    hidden: Float[Array, "p n d"],
     head: Float[Array, "v d"],
-    targets: Int[Array, "m b t"],
+    targets: Int[Array, "p n"],
+    used: Int[Array, ""],  # blocks that are computed, the first ones
+    size: int,  # of a block
     dtype: DTypeLike,
-) -> Float[Array, "m b t"]:
-    return _blockwise_forward(hidden, head, targets, dtype)[0]
+) -> Float[Array, "p n"]:
+    return _blockwise_forward(hidden, head, targets, used, size, dtype)[0]
 
 
-def _blockwise_forward(hidden, head, targets, dtype):
-    def step(_, block):
-        hidden, targets = block
-        logits = _logits(hidden, head, dtype)
-        target_logit = jnp.sum(
-            jnp.where(_is_target(targets, head.shape[0]), logits, 0.0), axis=-1
-        )
-        return None, (target_logit, jax.nn.logsumexp(logits, axis=-1))
+def _blockwise_forward(hidden, head, targets, used, size, dtype):
+    def step(i, found):
+        logits = _logits(_block(hidden, i, size), head, dtype)
+        is_target = _is_target(_block(targets, i, size), head.shape[0])
+        target_logit = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+        log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+        block = target_logit - log_normalizer, log_normalizer
+        return tuple(_set_block(x, y, i) for x, y in zip(found, block, strict=True))
 
-    _, (target_logit, log_normalizer) = jax.lax.scan(step, None, (hidden, targets))
-    return target_logit - log_normalizer, (hidden, head, targets, log_normalizer)
+    zeros = jnp.zeros(targets.shape, jnp.float32)
+    found, log_normalizer = jax.lax.fori_loop(0, used, step, (zeros, zeros))
+    return found, (hidden, head, targets, used, log_normalizer)
 
 
-def _blockwise_backward(dtype, saved, cotangent):
+def _blockwise_backward(size, dtype, saved, cotangent):
     """∂ log p(target) / ∂ logits = 1[target] - softmax, from recomputed logits."""
-    hidden, head, targets, log_normalizer = saved
+    *inputs, used, log_normalizer = saved
+    hidden, head, targets = inputs
 
-    def step(head_gradient, block):
-        hidden, targets, log_normalizer, cotangent = block
-        probability = jnp.exp(_logits(hidden, head, dtype) - log_normalizer[..., None])
-        indicator = _is_target(targets, head.shape[0]).astype(jnp.float32)
-        gradient = cotangent[..., None] * (indicator - probability)
+    def step(i, gradients):
+        hidden_gradient, head_gradient = gradients
+        here, normalizer = _block(hidden, i, size), _block(log_normalizer, i, size)
+        probability = jnp.exp(_logits(here, head, dtype) - normalizer[..., None])
+        indicator = _is_target(_block(targets, i, size), head.shape[0])
+        gradient = _block(cotangent, i, size)[..., None] * (indicator - probability)
         # In `dtype` like the forward pass: float32 here would halve bfloat16's speed.
-        head_gradient += _einsum("btv,btd->vd", gradient, hidden, dtype)
-        hidden_gradient = _einsum("btv,vd->btd", gradient, head, dtype)
-        return head_gradient, hidden_gradient.astype(hidden.dtype)
+        head_gradient += _einsum("ptv,ptd->vd", gradient, here, dtype)
+        more = _einsum("ptv,vd->ptd", gradient, head, dtype).astype(hidden.dtype)
+        return _set_block(hidden_gradient, more, i), head_gradient
 
-    blocks = (hidden, targets, log_normalizer, cotangent)
     # float32 whatever the head's dtype: a sum over blocks in bfloat16 loses most of
     # the late ones.
-    zeros = jnp.zeros(head.shape, jnp.float32)
-    head_gradient, hidden_gradient = jax.lax.scan(step, zeros, blocks)
-    return hidden_gradient, head_gradient.astype(head.dtype), None
+    zeros = jnp.zeros_like(hidden), jnp.zeros(head.shape, jnp.float32)
+    hidden_gradient, head_gradient = jax.lax.fori_loop(0, used, step, zeros)
+    return hidden_gradient, head_gradient.astype(head.dtype), None, None
 
 
 _blockwise.defvjp(_blockwise_forward, _blockwise_backward)

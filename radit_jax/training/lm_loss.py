@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
-from radit_jax.models import packed_forward
+from radit_jax.models import axes, packed_forward
 from radit_jax.ops import likelihood, losses
 
 Batch = dict[str, Array]  # of `instruct.packing.Row.arrays`, [b …]
@@ -19,6 +19,7 @@ class NextTokenLoss:
 
     graphdef: Any  # of the decoder
     remat: str = "none"  # see `packed_forward.read_targets`
+    block_tokens: int = 512  # targets that meet the head together on a device
 
     def __call__(self, params: Any, batch: Batch):
         """−Σ log p(target) over the target tokens, nats, and how many they are."""
@@ -43,6 +44,9 @@ class NextTokenLoss:
             found.hidden,
             decoder.head,
             batch["target_tokens"],
+            mask=batch["target_mask"],
+            block_tokens=self.block_tokens * axes.num_parts("batch"),
+            num_parts=axes.num_parts("batch"),
             dtype=decoder.config.compute_dtype,
         )
         loss, num_tokens = losses.next_token_loss(log_likelihood, batch["target_mask"])

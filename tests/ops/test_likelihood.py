@@ -174,3 +174,39 @@ def test_unknown_form():
         likelihood.sequence_score(
             jnp.zeros((1, 2)), jnp.ones((1, 2), bool), "perplexity"
         )
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 4])
+def test_masked_positions_change_nothing_and_take_no_time(num_parts):
+    hidden, head, targets = _inputs(batch=4)
+    mask = jnp.array(np.random.default_rng(1).random(targets.shape) < 0.3)
+    assert mask.sum(1).min() < mask.sum(1).max()  # rows are unlike
+    # What is not computed cannot be wrong: blocks without targets see NaN.
+    hidden = jnp.where(mask[..., None], hidden, jnp.nan)
+
+    def loss(function, hidden, head):
+        found = function(hidden, head)
+        return jnp.sum(jnp.where(mask, found, 0.0) * jnp.arange(TARGETS)[None])
+
+    def ours(hidden, head):
+        settings = {"mask": mask, "block_tokens": 1, "num_parts": num_parts}
+        return likelihood.token_log_likelihood(hidden, head, targets, **settings)
+
+    def plain(hidden, head):
+        return _plain(jnp.where(mask[..., None], hidden, 0.0), head, targets)
+
+    value = jax.value_and_grad(functools.partial(loss, ours), (0, 1))
+    expected = jax.value_and_grad(functools.partial(loss, plain), (0, 1))(hidden, head)
+    if num_parts > 1:  # other parts have more targets: some of the masked are computed
+        hidden = jnp.where(mask[..., None], hidden, 0.0)
+    found = value(hidden, head)
+    for one, other in zip(
+        jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_block_is_as_large_as_memory_allows():
+    assert likelihood.block_tokens_of(32_000, 16e9) == 1280
+    assert likelihood.block_tokens_of(32_000, 95e9) == 7680
+    assert likelihood.block_tokens_of(150_000, 1e9) == 128
