@@ -12,6 +12,7 @@ from radit_jax.inference.questions import Question, Retrieval, log_p_r
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.stops import Stops
 from radit_jax.inference.token_ensemble import token_ensemble
+from radit_jax.inference.watching import Watch
 from radit_jax.models.decoder import Decoder
 from radit_jax.progress import Progress
 from radit_jax.text import demonstrations, templates
@@ -57,9 +58,18 @@ class Answerer:
         self._sampler = Sampler(decoder, eos_id=tokenizer.eos_id, mesh=mesh.make_mesh())
 
     def answer(
-        self, questions: list[Question], progress: Progress | None = None
+        self,
+        questions: list[Question],
+        progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> list[dict[str, Answer]]:
-        """For each question, an answer for each of its retrievers."""
+        """For each question, an answer for each of its retrievers.
+
+        Args:
+          questions: of `question`.
+          progress: is told of each answered question.
+          watch: is told of answers while they grow.
+        """
         settings = self._config.predict
         # Concatenated chunks are one prompt, so the ensemble has one answer to weigh.
         is_mixed = settings.mode == "token_ensemble"
@@ -70,6 +80,7 @@ class Answerer:
             settings.batch_size,
             self._decoding,
             progress,
+            watch,
         )
 
     def question(

@@ -11,7 +11,7 @@ from radit_jax.inference.cached_forward import Prompts
 
 _MIN_ROWS = 8  # fewer are hardly faster: a step is then the time to read the weights
 _MIN_STEPS = 3  # left, for fewer rows to pay for their selection
-_LOOK_EVERY = 16  # tokens, where a stop string may span several
+LOOK_EVERY = 16  # tokens, where a stop string may span several
 
 
 class Steps(NamedTuple):
@@ -31,6 +31,7 @@ class Limits(NamedTuple):
     stop: Bool[np.ndarray, "v"]  # True at tokens that end an answer, eos too
     # Whether an answer so far has its end, of a kind that no single token shows.
     ended: Callable[[list[int]], bool] | None
+    look_every: int = LOOK_EVERY  # tokens, where hosts look at the answers so far
 
 
 class Batch:
@@ -74,8 +75,7 @@ class Batch:
         """Decodes, until enough rows have finished for a smaller batch to go on."""
         left = self._limits.max_tokens - self._step
         pays = self._half >= _MIN_ROWS and left >= _MIN_STEPS
-        looks = self._limits.ended is not None
-        num_steps = min(left, _LOOK_EVERY) if looks else left
+        num_steps = min(left, self._limits.look_every)
         shown, self._answers = self._steps.advance(
             answers=self._answers,
             prompts=self._prompts,
@@ -89,7 +89,7 @@ class Batch:
         self._step, self._finished = int(step), finished.copy()
         self.tokens[self._rows] = tokens
         self.num_tokens[self._rows] = num_tokens
-        if looks:
+        if self._limits.ended is not None:
             self._end()
 
     @property

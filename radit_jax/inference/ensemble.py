@@ -15,6 +15,7 @@ from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.placement import batch_rows
 from radit_jax.inference.questions import Question, groups
 from radit_jax.inference.sampler import Sampler
+from radit_jax.inference.watching import Watch, Watcher
 from radit_jax.progress import Progress
 from radit_jax.text.tokenizer import LMTokenizer
 
@@ -26,6 +27,7 @@ def answer_ensemble(
     batch_size: int,
     decoding: Decoding,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> list[dict[str, Answer]]:
     """Eq. 2: argmax over answers y of Σ_c p_LM(y | c∘x) p_R(c | x).
 
@@ -41,6 +43,7 @@ def answer_ensemble(
         batches, whose caches are all held until it is answered.
       decoding: of the chunks' answers.
       progress: is told of each answered question.
+      watch: is told of each prompt's answer while it grows.
 
     Returns:
       For each question, in the order given, an answer for each of its retrievals.
@@ -53,11 +56,17 @@ def answer_ensemble(
     scored: dict[int, Scored] = {}
     for group in groups([question.size for question in questions], batch_size):
         part = [questions[i] for i in group]
-        scores = _score(sampler, tokenizer, part, batch_size, decoding)
+        tell = None if watch is None else _of_group(watch, group)
+        scores = _score(sampler, tokenizer, part, batch_size, decoding, tell)
         scored.update(zip(group, scores, strict=True))
         if progress is not None:
             progress.update(len(group))
     return answers.mix(questions, [scored[i] for i in range(len(questions))])
+
+
+def _of_group(watch: Watch, group: Sequence[int]) -> Watch:
+    """Takes the questions' numbers in their group."""
+    return lambda i, prompt, text: watch(group[i], prompt, text)
 
 
 def _score(
@@ -66,9 +75,11 @@ def _score(
     group: Sequence[Question],
     batch_size: int,
     decoding: Decoding,
+    watch: Watch | None,
 ) -> Iterator[Scored]:
     """Decodes a group's prompts, then scores its candidates on the same caches."""
     prompts = [prompt for question in group for prompt in question.prompts]
+    places = [(i, j) for i, q in enumerate(group) for j in range(len(q.prompts))]
     seed = decoding.sampling.seed
     seeds = [one for question in group for one in question.seeds(seed)]
     caches, texts = [], []
@@ -76,7 +87,8 @@ def _score(
         rows = slice(start, start + batch_size)
         num_rows = batch_rows(len(prompts[rows]), batch_size)
         prefilled = sampler.prefill(prompts[rows], num_rows, group[0].prefix)
-        found = sampler.decode(prefilled, decoding, seeds=seeds[rows])
+        watcher = watch and Watcher(watch, tokenizer, decoding, places[rows])
+        found = sampler.decode(prefilled, decoding, seeds=seeds[rows], watch=watcher)
         texts += [text.strip() for text in decoding.texts(tokenizer, *found)]
         caches.append(prefilled)
     rest = iter(texts)

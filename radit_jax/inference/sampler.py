@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
 from radit_jax.inference import answer_rows, cached_steps
-from radit_jax.inference.batch import Batch, Limits, Steps
+from radit_jax.inference.batch import LOOK_EVERY, Batch, Limits, Steps
 from radit_jax.inference.cached_forward import Prefix, Prompts
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.decoding import Decoding
@@ -86,6 +86,7 @@ class Sampler:
         decoding: Decoding,
         log_p_r: Float[np.ndarray, "q k"] | None = None,
         seeds: Sequence[int] | None = None,
+        watch: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ) -> tuple[Int[np.ndarray, "b m"], Int[np.ndarray, "b"]]:
         """Answers; rows that have finished do not keep the others company.
 
@@ -97,6 +98,8 @@ class Sampler:
             on the next-token distribution mixed by log p_R (`ops.mix_tokens`).
           seeds: of each prompt's draws, under 2³²; a question's first counts.
             None: the sampling's seed everywhere.
+          watch: called after every token with what is returned, so far. What it
+            raises ends the decoding.
 
         Returns:
           tokens: the most that are allowed a row, eos after the end.
@@ -120,12 +123,14 @@ class Sampler:
             prefilled.present,
             log_p_r,
             padded,
-            self._limits(decoding),
+            self._limits(decoding, is_watched=watch is not None),
         )
+        num = len(prefilled.num_tokens)
         while batch.has_work:
             batch.advance()
+            if watch is not None:
+                watch(batch.tokens[:num], batch.num_tokens[:num])
             batch.retire()
-        num = len(prefilled.num_tokens)
         return batch.tokens[:num], batch.num_tokens[:num]
 
     def rescore(
@@ -179,7 +184,7 @@ class Sampler:
         advance = self._advance[sampling]
         return Steps(self._placed.put, self._begin, advance, self._select)
 
-    def _limits(self, decoding: Decoding) -> Limits:
+    def _limits(self, decoding: Decoding, is_watched: bool) -> Limits:
         stops, vocab_size = decoding.stops, self._placed.config.vocab_size
         if len(stops.mask) != vocab_size:
             raise ValueError(
@@ -189,7 +194,9 @@ class Sampler:
         stop = stops.mask.copy()
         stop[self.eos_id] = True
         ended = stops.ended if stops.may_span_tokens else None
-        return Limits(decoding.max_tokens, self.eos_id, stop, ended)
+        look_every = LOOK_EVERY if stops.may_span_tokens else decoding.max_tokens
+        look_every = 1 if is_watched else look_every
+        return Limits(decoding.max_tokens, self.eos_id, stop, ended, look_every)
 
     def _read_prefix(self, tokens: tuple[int, ...]) -> Prefix | None:
         if not tokens:

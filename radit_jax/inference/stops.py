@@ -55,6 +55,19 @@ class Stops:
         found = [text.find(string) for string in self.strings]
         return text[: min((place for place in found if place >= 0), default=None)]
 
+    def settled(self, text: str) -> str:
+        """The text without an end that the next tokens may make a stop string."""
+        longest = max(
+            (
+                size
+                for string in self.strings
+                for size in range(1, len(string))
+                if text.endswith(string[:size])
+            ),
+            default=0,
+        )
+        return text[: len(text) - longest]
+
     def ended(self, tokens: list[int]) -> bool:
         """Whether an answer holds a stop string."""
         text = self._tokenizer.decode(tokens)

@@ -14,6 +14,7 @@ from radit_jax.inference.answers import Answer
 from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.questions import Question, Retrieval, groups
 from radit_jax.inference.sampler import Sampler
+from radit_jax.inference.watching import Watch, Watcher
 from radit_jax.progress import Progress
 from radit_jax.text.tokenizer import LMTokenizer
 
@@ -25,6 +26,7 @@ def token_ensemble(
     batch_size: int,
     decoding: Decoding,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> list[dict[str, Answer]]:
     """Each token is argmax Σ_c p_LM(token | c∘x∘so far) p_R(c | x).
 
@@ -35,6 +37,7 @@ def token_ensemble(
       batch_size: prompts that run together, or k if that is more.
       decoding: of the answers.
       progress: is told of each answered question.
+      watch: is told of each answer while it grows.
 
     Returns:
       For each question, in the order given, an answer for each of its retrievals. It
@@ -58,7 +61,10 @@ def token_ensemble(
     ]
     for group in groups([question.size for question in padded], num_rows):
         part = [padded[j] for j in group]
-        answered = _answer(sampler, tokenizer, part, num_rows, decoding)
+        watcher = watch and _watcher(
+            watch, tokenizer, decoding, [jobs[j][0] for j in group], k
+        )
+        answered = _answer(sampler, tokenizer, part, num_rows, decoding, watcher)
         for j, answer in zip(group, answered, strict=True):
             i, name = jobs[j]
             found[i] |= answer
@@ -79,12 +85,25 @@ def _padded(question: Question, name: str, k: int) -> Question:
     )
 
 
+def _watcher(
+    watch: Watch,
+    tokenizer: LMTokenizer,
+    decoding: Decoding,
+    questions: Sequence[int],
+    k: int,
+) -> Watcher:
+    """Of a batch with k rows a question, which all hold the same answer."""
+    places = [(i, -1) if j == 0 else None for i in questions for j in range(k)]
+    return Watcher(watch, tokenizer, decoding, places)
+
+
 def _answer(
     sampler: Sampler,
     tokenizer: LMTokenizer,
     group: Sequence[Question],
     num_rows: int,
     decoding: Decoding,
+    watcher: Watcher | None,
 ) -> list[dict[str, Answer]]:
     """Of padded questions, one batch."""
     k = len(group[0].prompts)
@@ -100,7 +119,7 @@ def _answer(
     )
     seed = decoding.sampling.seed
     seeds = [one for question in group for one in question.seeds(seed)]
-    decoded = sampler.decode(prefilled, decoding, log_p_r, seeds)
+    decoded = sampler.decode(prefilled, decoding, log_p_r, seeds, watcher)
     said = decoding.texts(tokenizer, *decoded)[::k]
     texts = [[text.strip()] * k for text in said]
     scored = answers.score(sampler, tokenizer, group, texts, [prefilled])
