@@ -1,5 +1,6 @@
 """What several stages open: LMs, towers, embeddings and the retriever."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from radit_jax.retrieval.bm25_index import BM25Index
 from radit_jax.retrieval.embedder import Embedder
 from radit_jax.retrieval.embeddings import Embeddings
 from radit_jax.retrieval.fusion import Fusion
+from radit_jax.retrieval.index import Index
 from radit_jax.retrieval.retriever import DenseSearcher, Retriever, Searcher
 from radit_jax.retrieval.unique_texts import UniqueTexts
 from radit_jax.text.tokenizer import LMTokenizer
@@ -148,21 +150,45 @@ def retriever(config: Config, workdir: Workdir, query_tower_name: str) -> Retrie
     Raises:
       ArtifactError: an index is of another corpus or passage tower.
     """
+    names = (query_tower_name,)
+    return retrievers(config, workdir, names)[query_tower_name]
+
+
+def retrievers(
+    config: Config, workdir: Workdir, query_tower_names: Sequence[str]
+) -> dict[str, Retriever]:
+    """One for each query tower, over the same indexes in memory.
+
+    Raises:
+      ArtifactError: an index is of another corpus or passage tower.
+    """
     settings = config.retrieve
-    searchers: list[Searcher] = []
-    if settings.kind != "bm25":
-        searchers.append(_dense_searcher(config, workdir, query_tower_name))
-    if settings.kind != "dense":
-        searchers.append(bm25(workdir))
+    dense = None if settings.kind == "bm25" else _dense_index(config, workdir)
+    words = None if settings.kind == "dense" else bm25(workdir)
+    found = {}
+    for name in query_tower_names:
+        searchers: list[Searcher] = []
+        if dense is not None:
+            tower = query_tower(config, workdir, name)
+            embedder = Embedder(tower)
+            searchers.append(DenseSearcher(embedder, dense, settings.batch_size))
+        if words is not None:
+            searchers.append(words)
+        found[name] = Retriever(_joined(config, workdir, searchers))
+    return found
+
+
+def _joined(config: Config, workdir: Workdir, searchers: list[Searcher]) -> Searcher:
+    settings = config.retrieve
     searcher = searchers[0]
     if settings.kind == "hybrid":
         searcher = Fusion(searchers, settings.fusion_depth)
     if settings.unique_texts:
         searcher = UniqueTexts(searcher, chunk_store(workdir))
-    return Retriever(searcher)
+    return searcher
 
 
-def _dense_searcher(config: Config, workdir: Workdir, name: str) -> DenseSearcher:
+def _dense_index(config: Config, workdir: Workdir) -> Index:
     embedded = checked_embeddings(config, workdir)
     built = artifacts.load(workdir.index, "build_index")
     if built.manifest["inputs"]["embeddings"] != embedded.sha256:
@@ -171,9 +197,7 @@ def _dense_searcher(config: Config, workdir: Workdir, name: str) -> DenseSearche
             "`python -m launch.build_index --overwrite`."
         )
     # All devices of the job share the rows: its processes search together.
-    searched = index.load(built.path, embeddings_of(embedded), jax.devices())
-    tower = query_tower(config, workdir, name)
-    return DenseSearcher(Embedder(tower), searched, config.retrieve.batch_size)
+    return index.load(built.path, embeddings_of(embedded), jax.devices())
 
 
 def checked_embeddings(config: Config, workdir: Workdir) -> Artifact:
