@@ -41,6 +41,9 @@ BENCHMARKS = ["pyarrow>=20", "rouge-score>=0.1.2"]
 # lm-evaluation-harness, for its hundreds of tasks.
 HARNESS = ["lm-eval>=0.4.13"]
 
+# A page to ask and an API, `launch.serve`.
+SERVE = ["prometheus-client>=0.22", "starlette>=1", "uvicorn>=0.40"]
+
 EXTRAS = {
     # torch is the reference of the parity tests, and of nothing else.
     # transformers reads GGUF files, our reference for them, with accelerate only.
@@ -50,6 +53,7 @@ EXTRAS = {
         *RETRIEVAL,
         *BENCHMARKS,
         *HARNESS,
+        *SERVE,
         "accelerate==1.15.0",
         # The pages' tests, in a real browser; axe finds what bars people from them.
         "axe-playwright-python==0.1.8",
@@ -75,6 +79,7 @@ EXTRAS = {
     "retrieval": RETRIEVAL,
     "benchmarks": BENCHMARKS,
     "lm-eval": HARNESS,
+    "serve": SERVE,
     "tpu": ["jax[tpu]>=0.10,<0.11"],
     "cuda": ["jax[cuda13]>=0.10,<0.11"],
 }
@@ -85,7 +90,10 @@ setup(
     description="RA-DIT (Retrieval-Augmented Dual Instruction Tuning) in JAX",
     license="Apache-2.0",
     packages=find_packages(include=["radit_jax", "radit_jax.*", "launch", "configs"]),
-    package_data={"radit_jax.evaluation": ["*.jinja", "*.js"]},
+    package_data={
+        "radit_jax.evaluation": ["*.jinja", "*.js"],
+        "radit_jax.serving": ["*.jinja"],
+    },
     python_requires=">=3.11",
     install_requires=CORE,
     extras_require=EXTRAS,

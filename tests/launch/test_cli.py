@@ -63,3 +63,9 @@ def test_missing_files_and_stages_are_named(world, tmp_path):
     code, said = launch("ask", f"--workdir={tmp_path / 'none'}", "Why?")
     assert code == 1
     assert "is no run's folder" in said
+
+
+def test_serving_other_machines_needs_a_token(tmp_path):
+    code, said = launch("serve", f"--workdir={tmp_path}", "--host=0.0.0.0")
+    assert code == 1
+    assert "there is no token. Set the environment variable RADIT_TOKEN" in said
