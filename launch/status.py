@@ -48,8 +48,8 @@ def main(argv: Sequence[str]) -> None:
             f"{cli.command('run_pipeline', workdir.path)}"
         )
     lines = survey(cli.CONFIG.value or cli.remembered(workdir), workdir)
-    command = next_command(lines, workdir)
-    print(_as_json(lines, command) if _JSON.value else _as_table(lines, command))
+    show = _as_json if _JSON.value else _as_table
+    print(show(lines, workdir))
 
 
 def survey(config: Config, workdir: Workdir) -> list[Line]:
@@ -88,12 +88,17 @@ def next_command(lines: list[Line], workdir: Workdir) -> str:
         return f"wait for {running[0].state.reason}"
     if not todo:
         return cli.command("ask", workdir.path, words=["Who …?"])
-    step, name = todo[0].step, todo[0].state.name
-    replaces = ["--overwrite"] if name in (states.STALE, states.DAMAGED) else []
-    return cli.command(step.stage, workdir.path, step.flags + replaces)
+    step = todo[0].step
+    return cli.command(step.stage, workdir.path, step.flags + _overwrite(todo[:1]))
 
 
-def _as_table(lines: list[Line], command: str) -> str:
+def _overwrite(lines: list[Line]) -> list[str]:
+    """The flag that lets a run replace what is there, where these steps need it."""
+    names = {line.state.name for line in lines}
+    return ["--overwrite"] if names & {states.STALE, states.DAMAGED} else []
+
+
+def _as_table(lines: list[Line], workdir: Workdir) -> str:
     width = max(len(line.step.label) for line in lines)
     rows = []
     for line in lines:
@@ -107,13 +112,15 @@ def _as_table(lines: list[Line], command: str) -> str:
         if state.reason:
             rows.append(f"{'':{width}}  {state.reason}")
     num_done = sum(line.state.name == states.DONE for line in lines)
+    command = next_command(lines, workdir)
     rows += ["", f"{num_done} of {len(lines)} steps are done. Next: {command}"]
     if num_done < len(lines):
-        rows.append("All that is left, in one go: python -m launch.run_pipeline …")
+        rest = cli.command("run_pipeline", workdir.path, _overwrite(lines))
+        rows.append(f"All that is left: {rest}")
     return "\n".join(rows)
 
 
-def _as_json(lines: list[Line], command: str) -> str:
+def _as_json(lines: list[Line], workdir: Workdir) -> str:
     steps_found = [
         {
             "step": line.step.label,
@@ -125,6 +132,7 @@ def _as_json(lines: list[Line], command: str) -> str:
         }
         for line in lines
     ]
+    command = next_command(lines, workdir)
     return json.dumps({"steps": steps_found, "next": command}, indent=1)
 
 
