@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -133,6 +134,16 @@ def test_files_and_fields_named_in_the_text_exist(page):
             section, field = match.groups()
             if hasattr(Config(), section):
                 assert hasattr(getattr(Config(), section), field), name
+
+
+def test_the_picture_is_self_contained():
+    text = (documents.ROOT / "docs" / "loop.svg").read_text()
+    tags = {
+        element.tag.partition("}")[2] for element in ElementTree.fromstring(text).iter()
+    }
+    assert {"title", "desc", "style"} <= tags
+    assert not {"script", "image", "foreignObject"} & tags
+    assert re.findall(r"https?://[^\s\"]+", text) == ["http://www.w3.org/2000/svg"]
 
 
 def test_every_benchmark_is_described_as_it_is_measured():
