@@ -40,6 +40,8 @@ _PASSAGE_EMBEDDINGS = flags.DEFINE_string(
 _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
+_LOADS = flags.DEFINE_list("loads", ["unrelated", "articles"], "(a), (b), or both.")
+_DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Precisions.")
 _QUICK = flags.DEFINE_bool("quick", False, "Smaller parts, fewer runs, float32 alone.")
 _BATCH_TOKENS = flags.DEFINE_integer(
     "batch_tokens", 2048, "Ours: scoring.batch_tokens."
@@ -55,9 +57,11 @@ _GOALS = {"unrelated": 1.2, "articles": 2.0}
 def score_ours(model: str, dtype: str, batch_tokens: str) -> Callable:
     """Returns what scores a part by `inference.scorer`."""
     from radit_jax.inference.scorer import Scorer
-    from radit_jax.models import pretrained
+    from radit_jax.models import compute_weights, pretrained
 
-    scorer = Scorer(pretrained.load_lm(model, dtype)[0])
+    decoder = pretrained.load_lm(model, dtype)[0]
+    compute_weights.round_weights(decoder)  # as stage `score_chunks` does
+    scorer = Scorer(decoder)
 
     def score(part: dict) -> list[np.ndarray]:
         return scorer.score(
@@ -231,6 +235,8 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
         ("unrelated", data.unrelated()),
         ("articles", data.articles()),
     ):
+        if name not in _LOADS.value:
+            continue
         pairs = data.pairs(questions)
         part = pairs[:num_texts]
         if name == "articles":
@@ -295,22 +301,24 @@ def compare(folder: pathlib.Path, load: str, dtype: str, part: dict) -> dict:
 def measure(folder: pathlib.Path) -> dict:
     """All of it, as the JSON object that is printed."""
     parts = prepare(folder)
-    dtypes = ("float32",) if _QUICK.value else ("float32", "bfloat16")
+    dtypes = ("float32",) if _QUICK.value else _DTYPES.value
     loads = [
         compare(folder, load, dtype, parts[load]) for load in parts for dtype in dtypes
     ]
-    main_load = next(load for load in loads if load["load"] == "articles")
+    main_load = next((one for one in loads if one["load"] == "articles"), loads[0])
     differences = [
         load["largest_difference_nats"] for load in loads if load["dtype"] == "float32"
     ]
+    agrees = None  # bfloat16 alone: each load has its largest difference
+    if differences:
+        text = f"float32 scores of every token within {max(differences):.1e} nats"
+        agrees = text if max(differences) < 1e-3 else False
     same = {"ours", "peer", "ratio", "ratio_range", "memory_ratio", "goal"}
     return {
         "name": "lm_scoring",
         **{key: value for key, value in main_load.items() if key in same},
-        "unit": "useful tokens/s, load (b), float32",
-        "agrees": f"float32 scores of every token within {max(differences):.1e} nats"
-        if max(differences) < 1e-3
-        else False,
+        "unit": f"useful tokens/s, {main_load['load']}, {main_load['dtype']}",
+        "agrees": agrees,
         "loads": loads,
         "parts": parts,
         "how": f"{_MODEL.value}; {_NUM_CHUNKS} chunks a question; 2 threads; peer: "

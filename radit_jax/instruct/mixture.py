@@ -1,5 +1,6 @@
 """What a run learns from: sets of questions, and each set's share (paper §2, §4)."""
 
+import collections
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,7 +69,8 @@ def by_set(found: Iterable[Retrieved]) -> dict[str, list[Retrieved]]:
 
 def sizes_by_set(found: Iterable[Retrieved]) -> dict[str, int]:
     """How many questions each set has."""
-    return {name: len(items) for name, items in by_set(found).items()}
+    sizes = collections.Counter(item.instruction.task or OWN for item in found)
+    return dict(sorted(sizes.items()))
 
 
 def lm_portions(

@@ -97,7 +97,7 @@ class Batches:
         self._values = np.concatenate([part.scores.values for part in filled])
         self._mask = np.concatenate([part.scores.mask for part in filled])
         self._passages_of = passages_of
-        self._queries = TokenRows(tower, [q for part in filled for q in part.queries])
+        self._queries = TokenRows(tower, (q for part in filled for q in part.queries))
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return self

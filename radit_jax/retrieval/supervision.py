@@ -25,14 +25,14 @@ class Supervised:
     """Questions that can be learned from: each has two scored chunks or more.
 
     Attributes:
-      queries: what the retriever reads.
+      queries: what the retriever reads; read where the questions are, one by one.
       sizes: how many of them each set has.
       chunk_ids: 0 where there are fewer chunks.
       scores: of these chunks; its mask says which there are.
       left_out: why other questions are not here, and how many.
     """
 
-    queries: list[str]
+    queries: Sequence[str]
     sizes: dict[str, int]
     chunk_ids: Int[np.ndarray, "n k"]
     scores: LMScores
@@ -40,6 +40,21 @@ class Supervised:
 
     def __len__(self) -> int:
         return len(self.queries)
+
+
+class Queries(Sequence[str]):
+    """The queries of some questions, which may be on disk."""
+
+    def __init__(self, found: Sequence[Retrieved], rows: Int[np.ndarray, " n"]):
+        """Takes the questions, and the rows of those that count."""
+        self._found, self._rows = found, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> str:
+        """What the retriever reads of one."""
+        return self._found[self._rows[place]].instruction.query
 
 
 def supervise(
@@ -63,26 +78,26 @@ def supervise(
     found = found[: len(scores)]
     _check_finite(found, scores)
     chunk_ids = np.zeros((len(found), num_chunks), np.int32)
+    named = np.zeros(len(found), bool)
     for row, item in enumerate(found):
         ids = item.chunk_ids[:num_chunks]
         chunk_ids[row, : len(ids)] = ids
+        named[row] = bool(item.instruction.positives)
     scores = scores.take(np.arange(len(found)))
     num_scored = scores.mask.sum(axis=1)
     reasons = {"without scores": num_scored == 0, "with one chunk": num_scored == 1}
     if settings.teacher == "shuffled":
         scores = scores.shuffled(settings.seed)
     if settings.teacher == "gold":
-        is_gold = _is_gold(found, chunk_ids, store) & scores.mask
+        is_gold = _is_gold(found, named, chunk_ids, store) & scores.mask
         scores = dataclasses.replace(scores, values=is_gold.astype(np.float32))
-        named = np.array([bool(item.instruction.positives) for item in found], bool)
         has_two = num_scored > 1
         reasons["without positives"] = has_two & ~named
         reasons["without a positive chunk"] = has_two & named & ~is_gold.any(axis=1)
-    kept = ~np.any([*reasons.values()], axis=0)
-    chosen = [item for item, keep in zip(found, kept, strict=True) if keep]
+    kept = np.flatnonzero(~np.any([*reasons.values()], axis=0))
     return Supervised(
-        [item.instruction.query for item in chosen],
-        mixture.sizes_by_set(chosen),
+        Queries(found, kept),
+        mixture.sizes_by_set(found[row] for row in kept),
         chunk_ids[kept],
         scores.take(kept),
         {reason: int(rows.sum()) for reason, rows in reasons.items() if rows.any()},
@@ -155,11 +170,12 @@ def _num_nearly_uniform(scores: LMScores, lm_temperature: float) -> int:
 
 def _is_gold(
     found: Sequence[Retrieved],
+    named: Bool[np.ndarray, " n"],
     chunk_ids: Int[np.ndarray, "n k"],
     store: ChunkStore,
 ) -> Bool[np.ndarray, "n k"]:
-    """Where a chunk's document is one of its question's positives."""
-    rows = [row for row, item in enumerate(found) if item.instruction.positives]
+    """Where a chunk's document is one of its question's positives, if any are named."""
+    rows = np.flatnonzero(named)
     wanted = np.unique(chunk_ids[rows])
     documents = {chunk.id: chunk.document_id for chunk in store.get_many(wanted)}
     is_gold = np.zeros(chunk_ids.shape, bool)

@@ -1,6 +1,7 @@
 """Token ids of many texts, and rows of them to train on."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -14,11 +15,12 @@ _ROW_MULTIPLE = 64  # tokens of a packed row; a shape is a program to compile
 class TokenRows:
     """Token ids of many texts, end to end: none is padded before it is asked for."""
 
-    def __init__(self, tower: Tower, texts: Sequence[str]):
-        """Encodes the texts, with the tower's prefix."""
+    def __init__(self, tower: Tower, texts: Iterable[str]):
+        """Encodes the texts, with the tower's prefix; holds few of them at a time."""
         parts, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
-        for begin in range(0, len(texts), _BLOCK):
-            ids, mask = tower.tokenize(texts[begin : begin + _BLOCK])
+        rest = iter(texts)
+        while block := [*itertools.islice(rest, _BLOCK)]:
+            ids, mask = tower.tokenize(block)
             parts.append(ids[mask])
             lengths.append(mask.sum(axis=1))
         self._lengths = np.concatenate(lengths)

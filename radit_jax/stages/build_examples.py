@@ -1,6 +1,7 @@
 """Stage 5: retrieved questions → packed LM examples, k chunks → k examples."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from absl import logging
@@ -166,19 +167,18 @@ def _retriever_sets(
     return {"questions": sum(map(len, sets.values())), "sets": lines}, samples
 
 
-def _num_tokens(items: list[Retrieved], tokenizer: LMTokenizer) -> dict[str, int]:
+def _num_tokens(items: Sequence[Retrieved], tokenizer: LMTokenizer) -> dict[str, int]:
     """LM tokens of the queries, and of the answers that the LM scores."""
-    found = [item.instruction for item in items]
-    return {
-        "query_tokens": sum(len(tokenizer.encode(one.query)) for one in found),
-        "answer_tokens": sum(
-            len(tokenizer.encode(templates.target(one))) for one in found
-        ),
-    }
+    counts = {"query_tokens": 0, "answer_tokens": 0}
+    for item in items:
+        one = item.instruction
+        counts["query_tokens"] += len(tokenizer.encode(one.query))
+        counts["answer_tokens"] += len(tokenizer.encode(templates.target(one)))
+    return counts
 
 
 def _retriever_samples(
-    name: str, items: list[Retrieved], workdir: Workdir, renderer: Renderer
+    name: str, items: Sequence[Retrieved], workdir: Workdir, renderer: Renderer
 ) -> list[dict[str, Any]]:
     """What the retriever reads, and what the LM scores with the first chunk."""
     store, samples = inputs.chunk_store(workdir), []

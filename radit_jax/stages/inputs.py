@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from etils import epath
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
@@ -18,6 +19,7 @@ from radit_jax.retrieval.embedder import Embedder
 from radit_jax.retrieval.embeddings import Embeddings
 from radit_jax.retrieval.fusion import Fusion
 from radit_jax.retrieval.index import Index
+from radit_jax.retrieval.retrieved_lines import RetrievedLines
 from radit_jax.retrieval.retriever import DenseSearcher, Retriever, Searcher
 from radit_jax.retrieval.unique_texts import UniqueTexts
 from radit_jax.text.tokenizer import LMTokenizer
@@ -53,6 +55,10 @@ def read_retrieved(workdir: Workdir, query_tower: str, split: str) -> list[Retri
     Raises:
       ArtifactError: the split was not retrieved.
     """
+    return [*RetrievedLines(_retrieved_file(workdir, query_tower, split))]
+
+
+def _retrieved_file(workdir: Workdir, query_tower: str, split: str) -> epath.Path:
     found = retrieved(workdir, query_tower)
     if split not in found.counts:
         raise artifacts.ArtifactError(
@@ -60,17 +66,19 @@ def read_retrieved(workdir: Workdir, query_tower: str, split: str) -> list[Retri
             "`python -m launch.retrieve --overwrite` with --config.retrieve.splits "
             "that name it."
         )
-    lines = artifacts.read_lines(found.path / f"{split}.jsonl")
-    return [Retrieved.from_record(line) for line in lines]
+    return found.path / f"{split}.jsonl"
 
 
-def retriever_questions(
-    config: Config, workdir: Workdir, split: str
-) -> list[Retrieved]:
-    """The questions of D_R in one split: the user's own, and its sets'."""
+def retriever_questions(config: Config, workdir: Workdir, split: str) -> RetrievedLines:
+    """The questions of D_R in one split: the user's own, and its sets'.
+
+    They stay on disk: there may be a million.
+
+    Raises:
+      ArtifactError: as `read_retrieved`.
+    """
     tasks = ("", *config.instructions.retriever_tasks)
-    found = read_retrieved(workdir, "base", split)
-    return [item for item in found if item.instruction.task in tasks]
+    return RetrievedLines(_retrieved_file(workdir, "base", split), tasks)
 
 
 def load_lm(config: Config, workdir: Workdir, name: str) -> tuple[Decoder, LMTokenizer]:

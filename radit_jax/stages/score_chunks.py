@@ -7,6 +7,7 @@ of their chunks, part by part, and put back into the questions' order at the end
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from radit_jax.config import Config, ScoringConfig
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.inference.prefix_rows import Work
 from radit_jax.inference.scorer import Scorer
-from radit_jax.models import weights
+from radit_jax.models import compute_weights, weights
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
 from radit_jax.text import templates
@@ -34,6 +35,7 @@ from radit_jax.workdir import Workdir
 _PARTS = "parts"  # folder of what is scored, until it is put in order
 _GUESSED_ANSWER_TOKENS = 32
 _NO_CHUNK = -1  # as a chunk id: the question by itself
+_ENCODED = 65_536  # questions whose tokens are kept; of more, some are encoded again
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -116,7 +118,7 @@ def _score(config: Config, workdir: Workdir, draft: Draft) -> None:
         (draft.path / _PARTS).rmtree()
 
 
-def _questions(config: Config, workdir: Workdir, split: str) -> list[Retrieved]:
+def _questions(config: Config, workdir: Workdir, split: str) -> Sequence[Retrieved]:
     if split == "corpus" and not config.instructions.corpus_queries:
         return []
     found = inputs.retriever_questions(config, workdir, split)
@@ -132,7 +134,7 @@ def _parts(
     split: str, questions: Sequence[Retrieved], num_chunks: int, shard_size: int
 ) -> list[_Part]:
     """The pairs in order of their chunks, cut into parts of like size."""
-    pairs = np.array(_pairs(questions, num_chunks), np.int64).reshape(-1, 3)
+    pairs = _pairs(questions, num_chunks)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     size = shard_size * num_chunks
     return [
@@ -141,21 +143,22 @@ def _parts(
     ]
 
 
-def _pairs(
-    questions: Sequence[Retrieved], num_chunks: int
-) -> list[tuple[int, int, int]]:
-    return [
-        (chunk_id, row, rank)
-        for row, item in enumerate(questions)
-        for rank, chunk_id in enumerate((_NO_CHUNK, *item.chunk_ids[:num_chunks]))
-    ]
+def _pairs(questions: Sequence[Retrieved], num_chunks: int) -> Int[np.ndarray, "n 3"]:
+    """Chunk id (or _NO_CHUNK), question's row and rank, of every pair."""
+    ids = np.full((len(questions), 1 + num_chunks), _NO_CHUNK, np.int32)
+    is_there = np.zeros(ids.shape, bool)
+    for row, item in enumerate(questions):
+        found = (_NO_CHUNK, *item.chunk_ids[:num_chunks])
+        ids[row, : len(found)], is_there[row, : len(found)] = found, True
+    rows, ranks = np.nonzero(is_there)
+    return np.stack([ids[is_there], rows, ranks], axis=1, dtype=np.int32)
 
 
 def _score_parts(
     config: Config,
     workdir: Workdir,
     draft: Draft,
-    questions: dict[str, list[Retrieved]],
+    questions: dict[str, Sequence[Retrieved]],
     parts: list[_Part],
 ) -> None:
     todo = [part for part in parts if not draft.has(part.file)]
@@ -165,6 +168,7 @@ def _score_parts(
     disk_bytes = 2 * 4 * total * _GUESSED_ANSWER_TOKENS
     held = weights.num_bytes(decoder)
     room.check(draft.path, "score_chunks", disk_bytes, held)
+    compute_weights.round_weights(decoder)
     scorer = Scorer(decoder, mesh.make_mesh())
     prompts = _Prompts(config, tokenizer, inputs.chunk_store(workdir), questions)
     progress = Progress(total, "answers", "score_chunks", done=total - left)
@@ -194,13 +198,13 @@ class _Prompts:
         config: Config,
         tokenizer: LMTokenizer,
         store: ChunkStore,
-        questions: dict[str, list[Retrieved]],
+        questions: dict[str, Sequence[Retrieved]],
     ):
         self._max_tokens = config.lm.max_tokens
         self._tokenizer = tokenizer
         self._store = store
         self._questions = questions
-        self._encoded: dict[tuple[str, int], Prompt] = {}
+        self._encode_once = functools.lru_cache(_ENCODED)(self._encode_question)
 
     def ahead(self, parts: Sequence[_Part]) -> Iterator[tuple[_Part, _Texts]]:
         """Each part with its texts, made while the part before it is scored."""
@@ -219,7 +223,7 @@ class _Prompts:
             backgrounds[i] = tuple(self._tokenizer.encode(block))
         texts = _Texts([], [], [], 0, [])
         for chunk_id, row, _ in part.pairs.tolist():
-            question = self._question(part.split, row)
+            question = self._encode_once(part.split, row)
             whole = dataclasses.replace(question, background_ids=backgrounds[chunk_id])
             num_output = whole.num_target_tokens
             try:
@@ -237,19 +241,17 @@ class _Prompts:
             texts.num_truncated += cut.background
         return texts
 
-    def _question(self, split: str, row: int) -> Prompt:
+    def _encode_question(self, split: str, row: int) -> Prompt:
         """Question and answer, without any Background."""
-        if (split, row) not in self._encoded:
-            # A chunk stands where a gold context would: it is what is scored.
-            instruction = self._questions[split][row].instruction
-            instruction = dataclasses.replace(instruction, context="")
-            self._encoded[split, row] = templates.encode_instruction(
-                self._tokenizer,
-                instruction.id,
-                instruction,
-                answer=templates.target(instruction),
-            )
-        return self._encoded[split, row]
+        # A chunk stands where a gold context would: it is what is scored.
+        instruction = self._questions[split][row].instruction
+        instruction = dataclasses.replace(instruction, context="")
+        return templates.encode_instruction(
+            self._tokenizer,
+            instruction.id,
+            instruction,
+            answer=templates.target(instruction),
+        )
 
 
 def _score_shard(
@@ -271,7 +273,7 @@ def _score_shard(
 
 def _write_shards(
     draft: Draft,
-    questions: dict[str, list[Retrieved]],
+    questions: dict[str, Sequence[Retrieved]],
     parts: list[_Part],
     shards: dict[str, list[str]],
     settings: ScoringConfig,

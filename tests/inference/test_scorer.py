@@ -1,7 +1,10 @@
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from radit_jax.inference.scorer import Scorer
+from radit_jax.models import compute_weights
 from radit_jax.training.mesh import make_mesh
 
 from .reference import make_decoder, random_texts
@@ -39,6 +42,24 @@ def test_batch_does_not_matter(scorer):
     ]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_rounded_weights_give_the_same_bits_in_less_memory(bias):
+    decoder = make_decoder(
+        compute_dtype="bfloat16", attention_bias=bias, tied_head=bias
+    )
+    leaves = jax.tree.leaves(nnx.state(decoder))
+    expected = Scorer(decoder).score(PROMPTS[:2], OUTPUTS[:2], batch_tokens=512)
+    compute_weights.round_weights(decoder)
+    found = Scorer(decoder).score(PROMPTS[:2], OUTPUTS[:2], batch_tokens=512)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    rounded = jax.tree.leaves(nnx.state(decoder))
+    num_layer_bytes = sum(x.nbytes for x in leaves if x.ndim > 2 and x.shape[0] == 2)
+    num_saved = sum(x.nbytes for x in leaves) - sum(x.nbytes for x in rounded)
+    assert 0 < num_saved <= num_layer_bytes // 2
+    assert num_saved > 0.9 * num_layer_bytes // 2
 
 
 def test_few_shapes_are_compiled(decoder):
