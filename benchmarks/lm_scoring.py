@@ -40,6 +40,7 @@ _PASSAGE_EMBEDDINGS = flags.DEFINE_string(
 _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
+_PAIRS = flags.DEFINE_integer("pairs", 80, "About so many in each part.")
 _LOADS = flags.DEFINE_list("loads", ["unrelated", "articles"], "(a), (b), or both.")
 _DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Precisions.")
 _QUICK = flags.DEFINE_bool("quick", False, "Smaller parts, fewer runs, float32 alone.")
@@ -230,7 +231,7 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
     decoder, tokenizer = pretrained.load_lm(_MODEL.value)
     huggingface.save_decoder(decoder, folder / "model", tokenizer)
     data, found = _Data(), {}
-    num_texts = 20 if _QUICK.value else 80
+    num_texts = 20 if _QUICK.value else _PAIRS.value
     for name, questions in (
         ("unrelated", data.unrelated()),
         ("articles", data.articles()),
