@@ -177,7 +177,9 @@ def lay_out(batch: list[list[Row]], block_tokens: int, num_blocks: int) -> Layou
     blocks = [_Block(rows) for rows in batch]
     most = max(len(block.tokens) for block in blocks)
     small = len(batch) == 1 and 2 * most < block_tokens
-    length = round_up(most if small else max(most, block_tokens), _BLOCK_MULTIPLE)
+    # A last block pads to a quarter at least, not to the whole.
+    step = _BLOCK_MULTIPLE if small else max(_BLOCK_MULTIPLE, block_tokens // 4)
+    length = round_up(most, step)
     num_rows = _power_of_two(max(len(block.slots) for block in blocks))
     width = round_up(max(max(map(len, b.slots)) for b in blocks), _WIDTH_MULTIPLE)
     num_targets = round_up(max(len(b.targets) for b in blocks), _TARGET_MULTIPLE)
