@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from radit_jax.models import axes, layers, packed_attention, span_attention
 from radit_jax.models.decoder import Decoder, DecoderConfig, DecoderLayer
-from radit_jax.models.packed_attention import Note
+from radit_jax.models.packed_attention import Note, Rows
 from radit_jax.models.span_attention import Spans
 
 # What each layer keeps for the backward pass, besides its input.
@@ -34,6 +34,7 @@ class Context(NamedTuple):
 
     rope: layers.Rope
     seen: Spans
+    segment_ids: Int[Array, "b l"]
 
 
 class Targets(NamedTuple):
@@ -72,7 +73,7 @@ def read_targets(
         config.head_width, config.rope_theta, config.rope_scaling
     )
     seen = span_attention.spans(segment_ids, config.sliding_window)
-    context = Context(layers.rope_table(positions, frequencies), seen)
+    context = Context(layers.rope_table(positions, frequencies), seen, segment_ids)
     graphdef, params = nnx.split(decoder.layers)
     stack = _Stack(graphdef, config, KEPT[remat])
     x = axes.constrain(decoder.embedding[...][tokens], *_STREAM)
@@ -96,9 +97,7 @@ class _Stack(NamedTuple):
         key, value = self._key_value(layer, normed, context.rope)
         query = self._turned(layer.attention.query(normed), context.rope, "heads")
         query, key, value = note("query", query), note("key", key), note("value", value)
-        x = x + layer.attention.output(
-            self._attend(query, key, value, context.seen, note)
-        )
+        x = x + layer.attention.output(self._attend(query, key, value, context, note))
         x = axes.constrain(x, *_STREAM)
         return axes.constrain(x + self._feed_forward(layer, x, note), *_STREAM)
 
@@ -110,8 +109,8 @@ class _Stack(NamedTuple):
         rope = tuple(_take(table, places) for table in context.rope)
         query = layer.attention.query(_take(normed, places))
         query = self._turned(query, rope, "heads")
-        seen = context.seen.at(places)
-        mixed = self._attend(query, key, value, seen, _forget)
+        some = context._replace(seen=context.seen.at(places))
+        mixed = self._attend(query, key, value, some, _forget, whole=False)
         x = _take(x, places) + layer.attention.output(mixed)
         return x + self._feed_forward(layer, x, _forget)
 
@@ -123,15 +122,11 @@ class _Stack(NamedTuple):
     def _turned(self, x, rope: layers.Rope, heads: str):
         return axes.constrain(layers.rotate(x, rope), "batch", None, heads, None)
 
-    def _attend(self, query, key, value, seen: Spans, note: Note):
-        return packed_attention.attend(
-            query,
-            key,
-            value,
-            seen,
-            dtype=self.config.compute_dtype,
-            note=note,
-        )
+    def _attend(self, query, key, value, context: Context, note: Note, whole=True):
+        window = self.config.sliding_window
+        rows = Rows(context.seen, context.segment_ids, window, whole)
+        dtype = self.config.compute_dtype
+        return packed_attention.attend(query, key, value, rows, dtype=dtype, note=note)
 
     def _feed_forward(self, layer: DecoderLayer, x, note: Note):
         normed, names = layer.mlp_norm(x), ("batch", None, "mlp")

@@ -1,0 +1,37 @@
+"""What the step's loss holds in memory, as it is compiled."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from radit_jax.testing import toy
+from radit_jax.training.lm_loss import NextTokenLoss
+
+LENGTH, HEADS, WORDS, SLOTS = 2048, 4, 4096, 512
+
+
+@pytest.mark.parametrize("remat", ["none", "layer"])
+def test_no_array_of_all_pairs_of_tokens_nor_of_all_logits(remat):
+    graphdef, params = nnx.split(toy.decoder(vocab_size=WORDS))
+    shapes = {
+        "tokens": (1, LENGTH),
+        "positions": (1, LENGTH),
+        "segment_ids": (1, LENGTH),
+        "target_positions": (1, SLOTS),
+        "target_tokens": (1, SLOTS),
+    }
+    batch = {name: jax.ShapeDtypeStruct(s, jnp.int32) for name, s in shapes.items()}
+    batch["target_mask"] = jax.ShapeDtypeStruct((1, SLOTS), bool)
+    loss = NextTokenLoss(graphdef, remat, block_tokens=128)
+    gradient = jax.jit(jax.grad(lambda *args: loss(*args)[0]))
+    compiled = gradient.lower(params, batch).compile()
+    shapes = re.findall(r"(?:f32|bf16|pred|s32)\[([\d,]+)\]", compiled.as_text())
+    largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)
+    assert largest >= 128 * WORDS  # one block's logits: the text was read
+    assert largest < min(LENGTH * LENGTH, SLOTS * WORDS)
+    # Less than scores of one head, had they been made.
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * HEADS * LENGTH**2
