@@ -17,6 +17,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from radit_jax.models import cpu_products
+
 # Finite, so that a row that may attend to nothing (padding) yields a mean, not a NaN.
 _MASKED = -1e30
 
@@ -57,13 +59,14 @@ def einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
 def _einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
     # float32 means float32: accelerators would otherwise round the inputs.
     precision = jax.lax.Precision.HIGHEST if dtype == "float32" else None
-    return jnp.einsum(
-        spec,
-        x.astype(dtype),
-        w.astype(dtype),
-        precision=precision,
-        preferred_element_type=jnp.float32,
+    plain = functools.partial(
+        jnp.einsum, spec, precision=precision, preferred_element_type=jnp.float32
     )
+    x, w = x.astype(dtype), w.astype(dtype)
+    on_cpu = cpu_products.of(spec, x, w)
+    if on_cpu is None:
+        return plain(x, w)
+    return jax.lax.platform_dependent(x, w, cpu=on_cpu, default=plain)
 
 
 def _einsum_forward(spec: str, x: Array, w: Array, dtype: str):

@@ -1,0 +1,31 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from radit_jax.models import cpu_products
+
+
+@pytest.mark.parametrize(
+    ("spec", "left", "right"),
+    [
+        ("blx,xuv->bluv", (2, 32, 64), (64, 3, 5)),
+        ("blxy,xyu->blu", (2, 32, 4, 16), (4, 16, 6)),
+        ("blx,bluv->xuv", (2, 32, 7), (2, 32, 3, 5)),
+    ],
+)
+def test_products_are_those_of_einsum(spec, left, right):
+    rng = np.random.default_rng(0)
+    operands = [jnp.asarray(rng.normal(size=s), jnp.bfloat16) for s in (left, right)]
+    product = jax.jit(cpu_products.of(spec, *operands))
+    expected = jnp.einsum(spec, *operands, preferred_element_type=jnp.float32)
+    np.testing.assert_allclose(product(*operands), expected, rtol=1e-5, atol=1e-4)
+    hlo = product.lower(*operands).compile().as_text()
+    dots = [line for line in hlo.splitlines() if " dot(" in line or "_dot(" in line]
+    assert dots and not any("convert" in line for line in hlo.splitlines()), hlo
+
+
+def test_what_cannot_be_turned_in_chunks_is_left_alone():
+    small = jnp.ones((2, 3, 64)), jnp.ones((2, 3, 5))
+    assert cpu_products.of("blx,blu->xu", *small) is None
+    assert cpu_products.of("bqc,bkc->bqk", *small) is None
