@@ -160,7 +160,7 @@ class LMTrainingConfig:
     weight_decay: float = 0.1  # of AdamW, a step, times the learning rate
     clip_norm: float = 1.0  # largest norm of a step's gradient
     # What the backward pass computes again instead of keeping it: "none" of the large
-    # products; "mlp", those into the feed-forward layers, a tenth more work for less
+    # products; "mlp", those into the feed-forward layers, a sixth more work for less
     # than half the memory; "layer", all, a third more for the least.
     remat: str = "layer"
     checkpoint_every: int = 100  # steps
