@@ -116,7 +116,8 @@ def _run(model, mesh, accumulation_steps):
     moments = jax.tree.leaves_with_path(state.opt_state[1][0].mu)
     gradients = {jax.tree_util.keystr(k): 10 * np.array(x) for k, x in moments}
     recompiled = []
-    with _compilations(recompiled):
+    # What the step needs is on its devices: nothing is moved unasked.
+    with _compilations(recompiled), jax.transfer_guard("disallow"):
         for _ in range(2):
             state, _ = step(state, batch)
     return Run(jax.device_get(metrics), gradients, state, len(traces), recompiled)
@@ -174,6 +175,29 @@ def test_every_shard_has_the_shape_that_the_rules_give(mesh):
         for name, shape in expected.items():
             shards = tree[name].get_value().addressable_shards
             assert {shard.data.shape for shard in shards} == {shape}
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_the_decoders_parameters_lie_as_the_table_says(mesh):
+    fsdp, tensor = MESHES[mesh]
+    state = _run("decoder", mesh_lib.make_mesh(fsdp, tensor), 1).state
+    width, heads, mlp = 32 // fsdp, 4 // tensor, 64 // tensor
+    expected = {
+        ("embedding",): (40 // tensor, width),
+        ("final_norm", "scale"): (32,),
+        ("layers", "attention_norm", "scale"): (2, 32),
+        ("layers", "attention", "query", "weight"): (2, width, heads, 8),
+        ("layers", "attention", "key", "weight"): (2, width, 2 // tensor, 8),
+        ("layers", "attention", "output", "weight"): (2, heads, 8, width),
+        ("layers", "mlp", "gate", "weight"): (2, width, mlp),
+        ("layers", "mlp", "down", "weight"): (2, mlp, width),
+    }
+    adam = state.opt_state[1][0]
+    for tree in (state.params, adam.mu, adam.nu):
+        for path, shape in expected.items():
+            variable = functools.reduce(lambda node, name: node[name], path, tree)
+            shards = variable.get_value().addressable_shards
+            assert {shard.data.shape for shard in shards} == {shape}, path
 
 
 @pytest.mark.parametrize("mesh", MESHES)
