@@ -100,9 +100,18 @@ class Draft:
         return (self.path / name).exists()
 
     @contextlib.contextmanager
-    def file(self, name: str) -> Iterator[epath.Path]:
-        """Gives a path to write to; renames it to `name` when the block ends well."""
+    def file(self, name: str, together: bool = False) -> Iterator[epath.Path]:
+        """Gives a path to write to; renames it to `name` when the block ends well.
+
+        Args:
+          name: within the artifact.
+          together: all processes of the job run the block, and process 0 alone
+            touches the path.
+        """
         final, aside = self.path / name, self.path / f"{name}.tmp"
+        if together and not is_main_process():
+            yield aside
+            return
         aside.parent.mkdir(parents=True, exist_ok=True)
         if aside.is_dir():
             aside.rmtree()

@@ -7,6 +7,7 @@ itself, splits them as it splits the parameters that they meet, by width over `f
 and then moves activations instead of parameters.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -114,3 +115,29 @@ def on_each_device(
         )(*arrays)
 
     return mapped
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gather(x: Array, names: tuple[str | None, ...]) -> Array:
+    """A parameter with what `fsdp` splits brought together, for products with it.
+
+    The compiler, left to itself, multiplies by one device's part after the other and
+    adds the results up, which moves them through memory as often as there are parts.
+    Its gradient is split again, as the parameter is.
+    """
+    return constrain(x, *_whole(names))
+
+
+def scatter(x: Array, names: tuple[str | None, ...]) -> Array:
+    """The gradient of a gathered parameter, split as the parameter is."""
+    return constrain(constrain(x, *_whole(names)), *names)
+
+
+gather.defvjp(
+    lambda x, names: (gather(x, names), None),
+    lambda names, _, cotangent: (scatter(cotangent, names),),
+)
+
+
+def _whole(names: tuple[str | None, ...]) -> tuple[str | None, ...]:
+    return tuple(None if "fsdp" in RULES.get(name, ()) else name for name in names)

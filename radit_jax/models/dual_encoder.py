@@ -22,7 +22,7 @@ class Tower:
     """
 
     encoder: Encoder
-    tokenizer: EncoderTokenizer
+    tokenizer: EncoderTokenizer | None  # None: of a tower that is only planned
     pooling: str  # "cls" or "mean"
     normalize: bool  # divide by the L2 norm
     max_tokens: int  # of a text, [CLS] and [SEP] included

@@ -16,9 +16,10 @@ from flax import nnx
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFReader, quants
 
-from radit_jax.models import gguf_tokenizer, layers, tables, weights
+from radit_jax.models import gguf_tokenizer, layers, shards, tables, weights
 from radit_jax.models.decoder import Decoder, DecoderConfig
-from radit_jax.models.weights import CheckpointError, Place, Tensor
+from radit_jax.models.shards import Place
+from radit_jax.models.weights import CheckpointError, Tensor
 from radit_jax.text.tokenizer import LMTokenizer
 
 _ARCHITECTURES = ("llama", "qwen2")
@@ -55,7 +56,7 @@ def load_decoder(
     compute_dtype: str = "float32",
     *,
     remat: bool = False,
-    place: Place = weights.on_default_device,
+    place: Place = shards.on_default_device,
 ) -> Decoder:
     """Reads a Llama-family or Qwen2 model; see `huggingface.load_decoder`.
 

@@ -4,13 +4,15 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 from etils import epath
 from flax import nnx
 
-from radit_jax.models import family, safetensors_files, tables, weights
+from radit_jax.models import family, safetensors_files, shards, tables, weights
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.encoder import Encoder
-from radit_jax.models.weights import CheckpointError, Place, Tensor
+from radit_jax.models.shards import Place
+from radit_jax.models.weights import CheckpointError, Tensor
 
 _SHARD_BYTES = 5_000_000_000  # transformers' own default
 
@@ -33,7 +35,7 @@ def load_decoder(
     compute_dtype: str = "float32",
     *,
     remat: bool = False,
-    place: Place = weights.on_default_device,
+    place: Place = shards.on_default_device,
 ) -> Decoder:
     """Reads a Llama, Mistral or Qwen2 model; parameters become float32.
 
@@ -41,7 +43,7 @@ def load_decoder(
       directory: holds config.json and safetensors.
       compute_dtype: of matrix products' inputs, "float32" or "bfloat16".
       remat: recompute layer activations in the backward pass.
-      place: puts an array, given with its logical axes, on its device or devices.
+      place: where a parameter of a shape and logical axes lies.
 
     Raises:
       CheckpointError: for everything that does not fit, together.
@@ -68,7 +70,7 @@ def load_encoder(
     compute_dtype: str = "float32",
     *,
     remat: bool = False,
-    place: Place = weights.on_default_device,
+    place: Place = shards.on_default_device,
 ) -> Encoder:
     """Reads a BERT or DPR model, whatever its names' prefix; see `load_decoder`.
 
@@ -119,7 +121,8 @@ def save_decoder(
     """Writes float32 safetensors that transformers opens.
 
     Args:
-      decoder: its arrays must be wholly on this process's devices.
+      decoder: it may be spread over the processes of a job, which must all call
+        this; process 0 writes.
       directory: made new; it appears only when complete.
       tokenizer: an `LMTokenizer` to save beside the weights.
       max_shard_bytes: more than this is split over several files.
@@ -162,12 +165,21 @@ def _save(
     overwrite: bool,
 ) -> None:
     target = epath.Path(directory)
-    _check_free(target, overwrite)
     partial = target.parent / f"{target.name}.incomplete"
-    if partial.exists():
-        partial.rmtree()
-    partial.mkdir(parents=True)
+    is_writer = jax.process_index() == 0
+    if is_writer:
+        _check_free(target, overwrite)
+        if partial.exists():
+            partial.rmtree()
+        partial.mkdir(parents=True)
     safetensors_files.write(partial, tensors, max_shard_bytes)
+    if is_writer:
+        _finish(raw, partial, target, tokenizer)
+
+
+def _finish(
+    raw: dict[str, Any], partial: epath.Path, target: epath.Path, tokenizer: Any
+) -> None:
     if tokenizer is not None:
         tokenizer.save(partial)
     # Last, so that a directory copied half-way is not taken for a model either.

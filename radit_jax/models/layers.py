@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from radit_jax.models import cpu_products
+from radit_jax.models import axes, cpu_products
 
 # Finite, so that a row that may attend to nothing (padding) yields a mean, not a NaN.
 _MASKED = -1e30
@@ -46,14 +46,23 @@ def parameter(rngs: nnx.Rngs, sizes: Sizes, fill: float | None = None) -> nnx.Pa
     return nnx.Param(value, axes=axes)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
-def einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3, 4))
+def einsum(
+    spec: str, x: Array, w: Array, dtype: str, w_axes: tuple[str | None, ...] = ()
+) -> Array:
     """`jnp.einsum` of two arrays cast to `dtype`, accumulated in float32.
 
     Its cotangent is cast to `dtype` too: automatic differentiation would multiply the
     float32 cotangent at float32 speed, whatever the inputs were.
+
+    Args:
+      spec: of the product.
+      x: the first array.
+      w: the second.
+      dtype: of the product's inputs.
+      w_axes: logical axes of `w`, where it is a parameter: see `axes.gather`.
     """
-    return _einsum(spec, x, w, dtype)
+    return _einsum(spec, x, _cast(w, dtype, w_axes), dtype)
 
 
 def _einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
@@ -69,18 +78,26 @@ def _einsum(spec: str, x: Array, w: Array, dtype: str) -> Array:
     return jax.lax.platform_dependent(x, w, cpu=on_cpu, default=plain)
 
 
-def _einsum_forward(spec: str, x: Array, w: Array, dtype: str):
+def _cast(w: Array, dtype: str, w_axes: tuple[str | None, ...]) -> Array:
+    # Cast first: half as much is gathered.
+    return axes.gather(w.astype(dtype), w_axes) if w_axes else w
+
+
+def _einsum_forward(spec: str, x: Array, w: Array, dtype: str, w_axes):
     # Residuals are kept uncast: a scanned weight is then read again from the stack
     # that it came from, and an input that several products share is kept once.
-    return _einsum(spec, x, w, dtype), (x, w)
+    return _einsum(spec, x, _cast(w, dtype, w_axes), dtype), (x, w)
 
 
-def _einsum_backward(spec: str, dtype: str, residuals, cotangent: Array):
+def _einsum_backward(spec: str, dtype: str, w_axes, residuals, cotangent: Array):
     x, w = residuals
     inputs, output = spec.split("->")
-    x_axes, w_axes = inputs.split(",")
-    x_bar = _einsum(f"{output},{w_axes}->{x_axes}", cotangent, w, dtype)
-    w_bar = _einsum(f"{x_axes},{output}->{w_axes}", x, cotangent, dtype)
+    x_letters, w_letters = inputs.split(",")
+    narrow = _cast(w, dtype, w_axes)
+    x_bar = _einsum(f"{output},{w_letters}->{x_letters}", cotangent, narrow, dtype)
+    w_bar = _einsum(f"{x_letters},{output}->{w_letters}", x, cotangent, dtype)
+    if w_axes:
+        w_bar = axes.scatter(w_bar, w_axes)
     return x_bar.astype(x.dtype), w_bar.astype(w.dtype)
 
 
@@ -105,11 +122,12 @@ class Projection(nnx.Module):
         self.bias = parameter(rngs, (*layers, *outs), fill=0.0) if bias else None
         in_letters, out_letters = "xyz"[: len(ins)], "uvw"[: len(outs)]
         self.spec = f"bl{in_letters},{in_letters}{out_letters}->bl{out_letters}"
+        self.axes = tuple(name for name, _ in (*ins, *outs))
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b l *ins"]) -> Float[Array, "b l *outs"]:
         """Maps each token's vector."""
-        y = einsum(self.spec, x, self.weight[...], self.dtype)
+        y = einsum(self.spec, x, self.weight[...], self.dtype, self.axes)
         return y if self.bias is None else y + self.bias[...][None, None]
 
 

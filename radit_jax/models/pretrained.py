@@ -2,11 +2,12 @@
 
 from etils import epath
 
-from radit_jax.models import gguf, huggingface, sentence_transformers, weights
+from radit_jax.models import gguf, huggingface, sentence_transformers, shards
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.models.sentence_transformers import Settings
-from radit_jax.models.weights import CheckpointError, Place
+from radit_jax.models.shards import Place
+from radit_jax.models.weights import CheckpointError
 from radit_jax.text.tokenizer import EncoderTokenizer, LMTokenizer
 
 
@@ -15,7 +16,7 @@ def load_lm(
     compute_dtype: str = "float32",
     *,
     remat: bool = False,
-    place: Place = weights.on_default_device,
+    place: Place = shards.on_default_device,
 ) -> tuple[Decoder, LMTokenizer]:
     """Opens a language model; see `huggingface.load_decoder` for the arguments.
 
@@ -23,7 +24,7 @@ def load_lm(
       path: a Hugging Face directory, or a .gguf file.
       compute_dtype: of matrix products' inputs, "float32" or "bfloat16".
       remat: recompute layer activations in the backward pass.
-      place: puts an array, given with its logical axes, on its device or devices.
+      place: where a parameter of a shape and logical axes lies.
 
     Raises:
       CheckpointError: if the model can't be read, or has fewer rows than its

@@ -1,15 +1,16 @@
 """Directories of safetensors: one file, or shards named by an index.
 
-The header is read here, because the library's NumPy front end knows no bfloat16 and
-opens local files only.
+The headers are read and written here, because the library's NumPy front end knows no
+bfloat16, opens local files only, and holds all of a file that it writes.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
-import safetensors.numpy
 from etils import epath
 
 from radit_jax.models.weights import CheckpointError, Tensor
@@ -37,6 +38,7 @@ def read(directory: epath.Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in _files(directory):
         tensors |= _read_header(path)
+    _check_index(directory, tensors)
     return tensors
 
 
@@ -58,6 +60,20 @@ def _files(directory: epath.Path) -> list[epath.Path]:
         f"{directory} should hold {_SINGLE} or {_INDEX}, but has {found}. Convert it "
         "where you trust it: transformers' from_pretrained(...).save_pretrained(...)."
     )
+
+
+def _check_index(directory: epath.Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses shards of several savings: each whole, and together no model."""
+    if not (directory / _INDEX).exists():
+        return
+    named = json.loads((directory / _INDEX).read_text())["weight_map"]
+    missing = sorted({*named} - {*tensors})
+    if missing:
+        raise CheckpointError(
+            f"{directory}/{_INDEX} names {len(missing)} tensor(s) that none of its "
+            f"files has, {missing[0]} first; the files are of several savings, or one "
+            "was not finished. Copy all of them again."
+        )
 
 
 def _read_header(path: epath.Path) -> dict[str, Tensor]:
@@ -90,13 +106,22 @@ def _damaged(path: epath.Path, what: str, size: int) -> CheckpointError:
 
 
 def _tensor(path: epath.Path, entry: Mapping, start: int, end: int) -> Tensor:
-    def read_data() -> np.ndarray:
+    shape, dtype = tuple(entry["shape"]), _DTYPES[entry["dtype"]]
+
+    def read_rows(first: int, last: int) -> np.ndarray:
+        row_bytes = (end - start) // shape[0]
+        with path.open("rb") as file:
+            file.seek(start + first * row_bytes)
+            data = file.read((last - first) * row_bytes)
+        return np.frombuffer(data, dtype).reshape(-1, *shape[1:])
+
+    def read() -> np.ndarray:
         with path.open("rb") as file:
             file.seek(start)
             data = file.read(end - start)
-        return np.frombuffer(data, _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        return np.frombuffer(data, dtype).reshape(shape)
 
-    return Tensor(tuple(entry["shape"]), read_data)
+    return Tensor(shape, read, read_rows)
 
 
 def write(
@@ -106,18 +131,31 @@ def write(
 ) -> None:
     """Writes float32 tensors, as one file or as shards of at most `max_shard_bytes`.
 
-    A tensor that is larger than that gets a shard of its own.
+    A tensor that is larger than that gets a shard of its own. One tensor is held at a
+    time. All processes of a job read the tensors, which may be spread over them, and
+    process 0 writes.
     """
+    is_writer = jax.process_index() == 0
     shards = list(_shards(tensors, max_shard_bytes))
-    if len(shards) == 1:
-        _write_file(directory / _SINGLE, shards[0])
-        return
-    weight_map = {}
-    for number, shard in enumerate(shards, start=1):
-        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(directory / name, shard)
-        weight_map |= dict.fromkeys(shard, name)
-    total = sum(_num_bytes(t) for shard in shards for t in shard.values())
+    names = [_SINGLE]
+    if len(shards) > 1:
+        names = [
+            f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+            for number in range(1, len(shards) + 1)
+        ]
+    for name, shard in zip(names, shards, strict=True):
+        if is_writer:
+            _write_file(directory / name, shard)
+            continue
+        for tensor in shard.values():
+            tensor.read()
+    if is_writer and len(shards) > 1:
+        _write_index(directory, dict(zip(names, shards, strict=True)))
+
+
+def _write_index(directory: epath.Path, shards: Mapping[str, Mapping]) -> None:
+    weight_map = {name: file for file, shard in shards.items() for name in shard}
+    total = sum(_num_bytes(t) for shard in shards.values() for t in shard.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (directory / _INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
@@ -138,6 +176,20 @@ def _num_bytes(tensor: Tensor) -> int:
 
 
 def _write_file(path: epath.Path, shard: Mapping[str, Tensor]) -> None:
-    arrays = {name: tensor.read() for name, tensor in shard.items()}
+    """The format's header, and tensor after tensor.
+
+    The library's own writer wants all of a file's tensors at once, and then a copy.
+    """
     # transformers refuses files that do not say which framework wrote them.
-    path.write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in shard.items():
+        offsets = [end, end + _num_bytes(tensor)]
+        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": offsets}
+        end = offsets[1]
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data is aligned
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in shard.values():
+            file.write(np.ascontiguousarray(tensor.read(), "<f4").data)

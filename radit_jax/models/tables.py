@@ -40,9 +40,9 @@ class Row:
         return (math.prod(shape),) if self.stacked else shape
 
     def from_file(self, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The file's array as our (one layer's) array of `shape`, float32."""
+        """The file's array (or some rows of it) as our (one layer's), of `shape`."""
         turned = value.T if self.num_inputs else value
-        return turned.reshape(shape).astype(np.float32, copy=False)
+        return turned.reshape(shape)
 
     def to_file(self, value: np.ndarray) -> np.ndarray:
         """The inverse of `from_file`."""

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 
+from radit_jax.models import shards
+from radit_jax.models.shards import Place
 from radit_jax.models.tables import Row
 
 _MAX_LISTED = 20
-
-Place = Callable[[np.ndarray, tuple[str | None, ...]], jax.Array]
 
 
 class CheckpointError(ValueError):
@@ -44,12 +44,13 @@ class Tensor:
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
+    read_rows: Callable[[int, int], np.ndarray] | None = None  # where cheaper
 
-
-def on_default_device(value: np.ndarray, axes: tuple[str | None, ...]) -> jax.Array:
-    """The `Place` of a model that fits one device."""
-    del axes
-    return jnp.asarray(value)
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows of the first axis."""
+        if self.read_rows is None or (start, stop) == (0, self.shape[0]):
+            return self.read()[start:stop]
+        return self.read_rows(start, stop)
 
 
 def num_bytes(module: nnx.Module) -> int:
@@ -65,7 +66,7 @@ def fill(
     kind: str,
     where: str,
     ignored: Sequence[str] = (),
-    place: Place = on_default_device,
+    place: Place = shards.on_default_device,
 ) -> Any:
     """Builds a module out of a file's tensors, one parameter at a time.
 
@@ -76,7 +77,7 @@ def fill(
       kind: which of a row's names these are, "hf" or "gguf".
       where: the file, for errors.
       ignored: patterns of names that may be left unread.
-      place: puts an array, given with its logical axes, on its device or devices.
+      place: where a parameter of a shape and logical axes lies.
 
     Raises:
       CheckpointError: for all missing, unexpected and misshaped tensors together.
@@ -88,27 +89,20 @@ def fill(
         for path, variable in nnx.to_flat_state(state)
     }
     _check(plan, tensors, kind, where, ignored)
-    filled = [
-        (path, variable.replace(place(_read(variable, row, tensors, kind), axes)))
-        for path, (variable, row) in plan.items()
-        for axes in [variable.get_metadata("axes")]
-    ]
+    filled = []
+    for path, (variable, row) in plan.items():
+        names = row.names(kind, shards.num_layers(variable, row))
+        sharding = place(variable.shape, variable.get_metadata("axes"))
+        value = shards.assemble(variable, row, [tensors[n] for n in names], sharding)
+        filled.append((path, variable.replace(value)))
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
-
-
-def _layer_shape(variable: nnx.Variable, row: Row) -> tuple[int, ...]:
-    return variable.shape[1:] if row.stacked else variable.shape
-
-
-def _num_layers(variable: nnx.Variable, row: Row) -> int:
-    return variable.shape[0] if row.stacked else 1
 
 
 def _check(plan, tensors, kind: str, where: str, ignored: Sequence[str]) -> None:
     problems, expected = [], set()
     for variable, row in plan.values():
-        shape = row.file_shape(_layer_shape(variable, row))
-        for name in row.names(kind, _num_layers(variable, row)):
+        shape = row.file_shape(shards.layer_shape(variable, row))
+        for name in row.names(kind, shards.num_layers(variable, row)):
             expected.add(name)
             if name not in tensors:
                 problems.append(f"tensor {name} {shape} is missing.")
@@ -126,26 +120,32 @@ def _check(plan, tensors, kind: str, where: str, ignored: Sequence[str]) -> None
     raise_problems(f"{where}: the weights do not match the configuration; it", problems)
 
 
-def _read(variable: nnx.Variable, row: Row, tensors, kind: str) -> np.ndarray:
-    shape = _layer_shape(variable, row)
-    value = np.empty(variable.shape, np.float32)
-    slots = value.reshape(_num_layers(variable, row), *shape)
-    names = row.names(kind, len(slots))
-    for slot, name in zip(slots, names, strict=True):
-        slot[...] = row.from_file(tensors[name].read(), shape)
-    return value
-
-
 def dump(module: nnx.Module, rows: Sequence[Row]) -> Iterator[tuple[str, Tensor]]:
-    """A module's parameters under their Hugging Face names, read when asked for."""
+    """A module's parameters under their Hugging Face names, read when asked for.
+
+    To read one that is spread over several processes takes them all: each must read
+    every tensor, in this order.
+    """
     by_path = {row.ours: row for row in rows}
     for path, variable in nnx.to_flat_state(nnx.state(module)):
         row = by_path[".".join(path)]
-        shape = row.file_shape(_layer_shape(variable, row))
-        value = variable[...] if row.stacked else variable[...][None]
-        for layer, name in enumerate(row.names("hf", _num_layers(variable, row))):
-            yield name, Tensor(shape, _reader(row, value, layer))
+        shape = row.file_shape(shards.layer_shape(variable, row))
+        num_layers = shards.num_layers(variable, row)
+        for layer, name in enumerate(row.names("hf", num_layers)):
+            yield name, Tensor(shape, _reader(row, variable[...], layer))
 
 
 def _reader(row: Row, value: jax.Array, layer: int) -> Callable[[], np.ndarray]:
-    return lambda: np.ascontiguousarray(row.to_file(np.asarray(value[layer])))
+    def read() -> np.ndarray:
+        part = value[layer] if row.stacked else value
+        return np.ascontiguousarray(row.to_file(_whole(part)))
+
+    return read
+
+
+def _whole(array: jax.Array) -> np.ndarray:
+    """On this host, however many the array is spread over."""
+    if not array.is_fully_addressable and not array.is_fully_replicated:
+        everywhere = NamedSharding(array.sharding.mesh, PartitionSpec())
+        array = jax.jit(lambda x: x, out_shardings=everywhere)(array)
+    return np.asarray(array)

@@ -1,13 +1,16 @@
 """Stage 6: packed examples, base LM → tuned LM (paper §3, Eq. 3)."""
 
+from typing import Any
+
 import jax
 from absl import logging
 from etils import epath
 from flax import nnx
+from jax.sharding import Mesh
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact, Draft
-from radit_jax.config import Config
+from radit_jax.config import Config, LMTrainingConfig
 from radit_jax.instruct.batches import RowBatches, in_order
 from radit_jax.instruct.rows import RowCounts, RowStore
 from radit_jax.models import huggingface
@@ -71,17 +74,9 @@ def _finetune(
         settings.seed,
         mesh.local_rows(devices, batch_rows),
     )
-    decoder, tokenizer = inputs.load_lm(config, workdir, "base")
+    decoder, tokenizer = inputs.load_lm(config, workdir, "base", devices)
     graphdef, params = nnx.split(decoder)
-    optimiser = optimizer.make_optimizer(
-        peak=settings.peak_learning_rate,
-        end=settings.end_learning_rate,
-        warmup=settings.warmup_steps,
-        num_steps=settings.num_steps,
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-        schedule=settings.schedule,
-    )
+    optimiser = make_optimizer(settings)
     loss_fn = NextTokenLoss(graphdef, settings.remat)
     plan = training_run.Plan(
         folder=draft.path,
@@ -94,19 +89,18 @@ def _finetune(
     )
     result = training_run.train(
         plan,
-        train_step.make_train_step(
-            loss_fn, optimiser, settings.accumulation_steps, mesh=devices
+        make_step(config, graphdef, optimiser, devices),
+        state.init_state(
+            params, optimiser.transformation, devices, settings.seed, uses_up=True
         ),
-        state.init_state(params, optimiser.transformation, devices, settings.seed),
         batches,
         _validation(config, examples, loss_fn, batch_rows, devices),
         devices,
     )
     batches.close()
     nnx.update(decoder, result.params)
-    if artifacts.is_main_process():
-        with draft.file("model") as folder:
-            huggingface.save_decoder(decoder, folder, tokenizer)
+    with draft.file("model", together=True) as folder:
+        huggingface.save_decoder(decoder, folder, tokenizer)
     draft.counts |= {
         "steps": settings.num_steps,
         "best_step": result.step,
@@ -115,6 +109,38 @@ def _finetune(
         "examples_an_epoch": examples.counts["train"]["examples"],
     }
     logging.info("finetune_lm: %s", draft.counts)
+
+
+def make_optimizer(settings: LMTrainingConfig) -> optimizer.Optimizer:
+    """The optimizer of Eq. 3, as the config has it."""
+    return optimizer.make_optimizer(
+        peak=settings.peak_learning_rate,
+        end=settings.end_learning_rate,
+        warmup=settings.warmup_steps,
+        num_steps=settings.num_steps,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        schedule=settings.schedule,
+    )
+
+
+def make_step(
+    config: Config, graphdef: Any, optimiser: optimizer.Optimizer, devices: Mesh
+) -> train_step.StepFn:
+    """The compiled update; shapes are enough to lower it, see `planning`.
+
+    Args:
+      config: its section `lm_training`.
+      graphdef: of the decoder.
+      optimiser: of `make_optimizer`.
+      devices: of `mesh.make_mesh`.
+    """
+    return train_step.make_train_step(
+        NextTokenLoss(graphdef, config.lm_training.remat),
+        optimiser,
+        config.lm_training.accumulation_steps,
+        mesh=devices,
+    )
 
 
 def _store(examples: Artifact, split: str) -> RowStore:

@@ -127,14 +127,7 @@ def _finetune(
     towers, devices = _open_towers(config, workdir), mesh.make_mesh()
     parts = [supervised(config, workdir, split) for split in ("train", "corpus")]
     draft.counts |= supervision.counts(*parts, settings)
-    optimiser = optimizer.make_optimizer(
-        peak=settings.peak_learning_rate,
-        end=0.0,
-        warmup=settings.warmup_steps,
-        num_steps=settings.num_steps,
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
-    )
+    optimiser = make_optimizer(settings)
     passages_of = Frozen(towers.matrix)
     if towers.passage is not None:
         passages_of = Reencoded(towers.passage, inputs.chunk_store(workdir))
@@ -179,12 +172,24 @@ def _finetune(
     logging.info("finetune_retriever: %s", draft.counts)
 
 
+def make_optimizer(settings: RetrieverTrainingConfig) -> optimizer.Optimizer:
+    """The paper's, with the config's numbers."""
+    return optimizer.make_optimizer(
+        peak=settings.peak_learning_rate,
+        end=0.0,
+        warmup=settings.warmup_steps,
+        num_steps=settings.num_steps,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+    )
+
+
 def _save(draft: Draft, towers: _Towers, params: dict[str, Any]) -> None:
     for name, tower in towers.learning().items():
         nnx.update(tower.encoder, params[name])
-        if artifacts.is_main_process():
-            with draft.file("model" if name == "query" else "passage_model") as folder:
-                huggingface.save_encoder(tower.encoder, folder, tower.tokenizer)
+        file = "model" if name == "query" else "passage_model"
+        with draft.file(file, together=True) as folder:
+            huggingface.save_encoder(tower.encoder, folder, tower.tokenizer)
     if towers.passage is not None:
         logging.warning(
             "finetune_retriever: train=both changed the passage tower, so embeddings "

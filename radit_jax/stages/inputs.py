@@ -5,12 +5,13 @@ from typing import Any
 
 import jax
 from etils import epath
+from jax.sharding import Mesh
 
 from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
-from radit_jax.models import pretrained
+from radit_jax.models import pretrained, shards
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.retrieval import bm25_index, index
@@ -23,6 +24,7 @@ from radit_jax.retrieval.retrieved_lines import RetrievedLines
 from radit_jax.retrieval.retriever import DenseSearcher, Retriever, Searcher
 from radit_jax.retrieval.unique_texts import UniqueTexts
 from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.training import mesh
 from radit_jax.types import Retrieved
 from radit_jax.workdir import Workdir
 
@@ -81,10 +83,27 @@ def retriever_questions(config: Config, workdir: Workdir, split: str) -> Retriev
     return RetrievedLines(_retrieved_file(workdir, "base", split), tasks)
 
 
-def load_lm(config: Config, workdir: Workdir, name: str) -> tuple[Decoder, LMTokenizer]:
-    """The base LM, or the one that `finetune_lm` wrote under `name`."""
+def load_lm(
+    config: Config,
+    workdir: Workdir,
+    name: str,
+    devices: Mesh | None = None,
+) -> tuple[Decoder, LMTokenizer]:
+    """The base LM, or the one that `finetune_lm` wrote under `name`.
+
+    Args:
+      config: its section `lm`.
+      workdir: of the run.
+      name: "base" or the tuned LM's.
+      devices: where its parameters go, each shard straight to its device; None: the
+        default device.
+    """
     path = config.lm.path if name == "base" else workdir.lm(name) / "model"
-    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype)
+    decoder, tokenizer = pretrained.load_lm(
+        path,
+        config.lm.compute_dtype,
+        place=shards.on_default_device if devices is None else mesh.places(devices),
+    )
     if config.lm.max_tokens > decoder.config.max_positions:
         raise ValueError(
             f"--config.lm.max_tokens={config.lm.max_tokens} is more than the "

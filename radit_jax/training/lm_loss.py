@@ -42,7 +42,8 @@ class NextTokenLoss:
         )
         log_likelihood = likelihood.token_log_likelihood(
             found.hidden,
-            decoder.head,
+            # Gathered once, and not for every block of targets.
+            axes.gather(decoder.head, ("vocab", "embed")),
             batch["target_tokens"],
             mask=batch["target_mask"],
             block_tokens=self.block_tokens * axes.num_parts("batch"),

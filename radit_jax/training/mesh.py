@@ -7,7 +7,7 @@ gather and scan of both towers and the decoder would have to name its output's
 placement, for a step in which these three pins suffice.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -87,6 +87,15 @@ def partition_spec(variable: nnx.Variable, mesh: Mesh) -> PartitionSpec:
     if names is None:
         return PartitionSpec()
     return axes_lib.partition_spec(variable.get_value().shape, names, mesh)
+
+
+def places(mesh: Mesh) -> Callable[[tuple, tuple], NamedSharding]:
+    """Where a parameter of a shape and logical axes lies: `models.shards.Place`."""
+
+    def place(shape: tuple[int, ...], axes: tuple[str | None, ...]) -> NamedSharding:
+        return NamedSharding(mesh, axes_lib.partition_spec(shape, axes, mesh))
+
+    return place
 
 
 def local_rows(

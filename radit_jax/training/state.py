@@ -1,6 +1,7 @@
 """What one training step hands to the next, placed on the mesh."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -31,19 +32,35 @@ class TrainState:
         return jax.random.fold_in(jax.random.wrap_key_data(self.rng), self.step)
 
 
+def initial(params: Any, tx: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state of step 0; under `jax.eval_shape`, its shapes."""
+    rng = jax.random.key_data(jax.random.key(seed))
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), rng)
+
+
 def init_state(
-    params: Any, tx: optax.GradientTransformation, mesh: Mesh, seed: int = 0
+    params: Any,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    seed: int = 0,
+    *,
+    uses_up: bool = False,
 ) -> TrainState:
     """Places the parameters by their `axes` and the optimizer's state to match.
 
     Args:
-      params: `nnx.State` of arrays, the same on every process; the caller's copy
-        stays good, the state holds its own.
+      params: `nnx.State` of arrays, the same on every process.
       tx: the gradient transformation.
       mesh: of `make_mesh`.
       seed: of the random stream.
+      uses_up: parameters that lie on the mesh already become the state's own, and
+        their memory goes to the first update; else the caller's copy stays good.
     """
-    placed = jax.tree.map(_place, params, mesh_lib.param_shardings(params, mesh))
+    placed = jax.tree.map(
+        functools.partial(_place, uses_up=uses_up),
+        params,
+        mesh_lib.param_shardings(params, mesh),
+    )
     opt_shardings = mesh_lib.param_shardings(jax.eval_shape(tx.init, placed), mesh)
     whole = mesh_lib.replicated(mesh)
     return TrainState(
@@ -61,7 +78,11 @@ def abstract(tree: Any) -> Any:
     )
 
 
-def _place(array: Any, sharding: NamedSharding) -> jax.Array:
-    if isinstance(array, jax.Array) and not array.is_fully_addressable:
-        return jax.jit(jnp.copy, out_shardings=sharding)(array)
+def _place(array: Any, sharding: NamedSharding, uses_up: bool) -> jax.Array:
+    if isinstance(array, jax.Array):
+        lies_there = array.sharding.is_equivalent_to(sharding, array.ndim)
+        if lies_there and uses_up:
+            return array
+        if lies_there or not array.is_fully_addressable:
+            return jax.jit(jnp.copy, out_shardings=sharding)(array)
     return mesh_lib.put(np.asarray(array), sharding)

@@ -56,14 +56,15 @@ def test_options_reach_the_config_and_the_placement(tmp_path, decoder):
     huggingface.save_decoder(decoder, tmp_path / "model")
     placed = []
 
-    def place(value, axes):
-        placed.append((value.shape, axes))
-        return jax.numpy.asarray(value)
+    def place(shape, axes):
+        placed.append((shape, axes))
+        return jax.sharding.SingleDeviceSharding(jax.devices()[1])
 
     loaded = huggingface.load_decoder(
         tmp_path / "model", "bfloat16", remat=True, place=place
     )
     assert (loaded.config.compute_dtype, loaded.config.remat) == ("bfloat16", True)
+    assert loaded.head.devices() == {jax.devices()[1]}
     assert ((40, 16), ("vocab", "embed")) in placed
     assert ((3, 6, 4, 16), ("layers", "heads", "head", "embed")) in placed
 
