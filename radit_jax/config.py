@@ -63,6 +63,7 @@ class LMConfig:
     path: str = ""  # a Hugging Face directory, or a .gguf file
     max_tokens: int = 1024  # prompt and answer; longer: the chunk is cut, and counted
     compute_dtype: str = "float32"  # of matrix products' inputs: float32 or bfloat16
+    tensor: int = 1  # devices that share the LM where it scores and answers
 
 
 @dataclasses.dataclass(slots=True)

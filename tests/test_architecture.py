@@ -9,7 +9,7 @@ import radit_jax
 
 ROOT = Path(radit_jax.__file__).parent.parent
 LAYERS = (
-    {"types", "config_rules", "workdir", "fingerprint", "memory"}
+    {"types", "chips", "config_rules", "workdir", "fingerprint", "memory"}
     | {"failures", "lock", "manifests"},
     {"config", "progress"},
     {"room"},
@@ -19,9 +19,10 @@ LAYERS = (
     {"instruct", "training"},
     {"retrieval"},
     {"inference"},
-    {"evaluation", "planning"},
+    {"evaluation"},
     {"serving"},
     {"stages"},
+    {"planning"},
     {"testing"},
     {"launch", "configs"},
 )

@@ -55,7 +55,8 @@ class Answerer:
             Stops(tokenizer, decoder.config.vocab_size, settings.stop),
             Sampling(settings.temperature, settings.top_p, settings.seed),
         )
-        self._sampler = Sampler(decoder, eos_id=tokenizer.eos_id, mesh=mesh.make_mesh())
+        devices = mesh.make_mesh(tensor=config.lm.tensor)
+        self._sampler = Sampler(decoder, eos_id=tokenizer.eos_id, mesh=devices)
 
     def answer(
         self,

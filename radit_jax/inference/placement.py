@@ -1,5 +1,6 @@
 """A decoder held for inference: parameters on their devices, batches beside them."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,29 @@ def right_pad(
     return padded
 
 
+def program(
+    graphdef: Any, function: Callable, mesh: Mesh | None, donate: str | None = None
+) -> Callable:
+    """What `PlacedDecoder.compile` runs: `(params, donated, arrays)`; see there.
+
+    Shapes are enough to lower it, see `planning`.
+    """
+
+    def run(params: Any, donated: Any, arrays: dict[str, Any]) -> Any:
+        arrays = arrays if donate is None else arrays | {donate: donated}
+        with contextlib.ExitStack() as stack:
+            if mesh is not None:
+                around = jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+                stack.enter_context(around)
+            results, kept = function(nnx.merge(graphdef, params), **arrays)
+        if mesh is not None:
+            everywhere = mesh_lib.replicated(mesh)
+            results = jax.lax.with_sharding_constraint(results, everywhere)
+        return results, kept
+
+    return jax.jit(run, donate_argnums=1)
+
+
 class PlacedDecoder:
     """Splits a decoder, places its parameters, and compiles functions of it.
 
@@ -64,17 +88,11 @@ class PlacedDecoder:
           donate: name of the one argument that is used up.
         """
 
-        def run(params: Any, donated: Any, arrays: dict[str, Any]) -> Any:
+        def counted(decoder: Decoder, **arrays: Any) -> Any:
             self.num_traces += 1
-            arrays = arrays if donate is None else arrays | {donate: donated}
-            decoder = nnx.merge(self._graphdef, params)
-            results, kept = function(decoder, **arrays)
-            if self.mesh is not None:
-                everywhere = mesh_lib.replicated(self.mesh)
-                results = jax.lax.with_sharding_constraint(results, everywhere)
-            return results, kept
+            return function(decoder, **arrays)
 
-        jitted = jax.jit(run, donate_argnums=1)
+        jitted = program(self._graphdef, counted, self.mesh, donate)
 
         def call(**arrays: Any) -> Any:
             donated = None if donate is None else arrays.pop(donate)

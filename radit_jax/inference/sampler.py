@@ -9,6 +9,7 @@ teaches.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -211,15 +212,7 @@ class Sampler:
     def _read(
         self, prompts: Sequence[Tokens], num_rows: int, prefix: Prefix | None
     ) -> Prompts:
-        missing = num_rows - len(prompts)
-        num_tokens = [*map(len, prompts), *[0] * missing]
-        layout = Layout(num_tokens, self._num_streams(num_rows))
-        arrays = {
-            "tokens": layout.streams(prompts),
-            "offsets": layout.streams([range(num) for num in num_tokens]),
-            "rows": layout.rows,
-            "lengths": np.maximum(num_tokens, 1).astype(np.int32),
-        }
+        arrays = prompt_arrays(prompts, num_rows, self._num_streams(num_rows))
         _, read = self._prefill(prefix=prefix, **self._placed.put(arrays))
         return read
 
@@ -253,3 +246,23 @@ class Sampler:
             longest = max((len(answer) for answer in given), default=0)
             num_tokens = prefilled.num_tokens[i] + longest
             self._placed.check_positions(num_tokens, f"prompt {i} with an answer")
+
+
+def prompt_arrays(
+    prompts: Sequence[Tokens], num_rows: int, num_streams: int
+) -> dict[str, Any]:
+    """A batch of prompts, as `cached_steps.prefill` reads it.
+
+    Args:
+      prompts: token ids.
+      num_rows: of the batch; at least as many as prompts.
+      num_streams: that they are divided among; divides the rows.
+    """
+    num_tokens = [*map(len, prompts), *[0] * (num_rows - len(prompts))]
+    layout = Layout(num_tokens, num_streams)
+    return {
+        "tokens": layout.streams(prompts),
+        "offsets": layout.streams([range(num) for num in num_tokens]),
+        "rows": layout.rows,
+        "lengths": np.maximum(num_tokens, 1).astype(np.int32),
+    }

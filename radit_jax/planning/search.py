@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from radit_jax.chips import Chip
 from radit_jax.config import ConfigError
-from radit_jax.planning import chips
+from radit_jax.planning import topology as topologies
 from radit_jax.retrieval import exact_index
 
 _SCORE_AND_ID_BYTES = 8  # of a candidate that the devices send each other
@@ -44,9 +45,9 @@ def plan(corpus: Corpus, topology: str) -> dict[str, float | int | str]:
       arithmetic; a JSON object.
 
     Raises:
-      ConfigError: see `chips.devices` and `compile_for`.
+      ConfigError: see `topology.devices` and `compile_for`.
     """
-    chip, devices = chips.chip_of(topology), chips.devices(topology)
+    chip, devices = topologies.chip_of(topology), topologies.devices(topology)
     begin = time.perf_counter()
     memory = compile_for(corpus, devices).memory_analysis()
     seconds = time.perf_counter() - begin
@@ -111,7 +112,7 @@ def compile_for(corpus: Corpus, devices: Sequence[jax.Device]) -> jax.stages.Com
         ) from error
 
 
-def _walls(corpus: Corpus, chip: chips.Chip, num_chips: int) -> dict[str, float]:
+def _walls(corpus: Corpus, chip: Chip, num_chips: int) -> dict[str, float]:
     """Seconds a batch that each resource needs at least."""
     num_values = corpus.num_chunks / num_chips * corpus.width
     # float32 products at full precision take six passes of bfloat16.

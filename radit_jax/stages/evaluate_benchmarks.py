@@ -147,9 +147,12 @@ class _LMs:
                 self._loaded.clear()
                 gc.collect()
                 jax.clear_caches()
-            decoder, tokenizer = inputs.load_lm(self._config, self._workdir, name)
+            devices = mesh.make_mesh(tensor=self._config.lm.tensor)
+            decoder, tokenizer = inputs.load_lm(
+                self._config, self._workdir, name, devices
+            )
             self._loaded[name] = (
-                Sampler(decoder, eos_id=tokenizer.eos_id, mesh=mesh.make_mesh()),
+                Sampler(decoder, eos_id=tokenizer.eos_id, mesh=devices),
                 tokenizer,
                 Stops(tokenizer, decoder.config.vocab_size),
             )

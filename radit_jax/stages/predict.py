@@ -19,6 +19,7 @@ from radit_jax.models import weights
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
 from radit_jax.text.tokenizer import LMTokenizer
+from radit_jax.training import mesh
 from radit_jax.types import Instruction, Retrieved
 from radit_jax.workdir import Workdir
 
@@ -128,8 +129,9 @@ def _predict(config: Config, workdir: Workdir, draft: Draft) -> None:
 
 def _answer(config: Config, workdir: Workdir, draft: Draft, todo, total: int) -> None:
     settings = config.predict
+    devices = mesh.make_mesh(tensor=config.lm.tensor)
     label = f"predict {settings.lm}"
-    models = inputs.load_lm(config, workdir, settings.lm)
+    models = inputs.load_lm(config, workdir, settings.lm, devices)
     num_chunks = total * len(settings.retrievers) * max(settings.num_chunks, 1)
     held = weights.num_bytes(models[0])
     room.check(draft.path, label, num_chunks * _CHUNK_BYTES, held)

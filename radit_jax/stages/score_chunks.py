@@ -163,13 +163,14 @@ def _score_parts(
 ) -> None:
     todo = [part for part in parts if not draft.has(part.file)]
     total, left = (sum(len(p.pairs) for p in some) for some in (parts, todo))
-    decoder, tokenizer = inputs.load_lm(config, workdir, config.scoring.lm)
+    devices = mesh.make_mesh(tensor=config.lm.tensor)
+    decoder, tokenizer = inputs.load_lm(config, workdir, config.scoring.lm, devices)
     # A part stays until all are put in order.
     disk_bytes = 2 * 4 * total * _GUESSED_ANSWER_TOKENS
     held = weights.num_bytes(decoder)
     room.check(draft.path, "score_chunks", disk_bytes, held)
     compute_weights.round_weights(decoder)
-    scorer = Scorer(decoder, mesh.make_mesh())
+    scorer = Scorer(decoder, devices)
     prompts = _Prompts(config, tokenizer, inputs.chunk_store(workdir), questions)
     progress = Progress(total, "answers", "score_chunks", done=total - left)
     for part, texts in prompts.ahead(todo):

@@ -3,8 +3,9 @@ import importlib.util
 import jax
 import pytest
 
+from radit_jax import chips
 from radit_jax.config import ConfigError
-from radit_jax.planning import chips, search
+from radit_jax.planning import search, topology
 
 CORPUS = search.Corpus(
     num_chunks=100_000,
@@ -60,16 +61,16 @@ def test_a_corpus_that_does_not_fit():
 @needs_libtpu
 def test_a_shape_that_is_not_sold():
     with pytest.raises(ConfigError, match=r"libtpu knows no slice 'v5e:3x5'"):
-        chips.devices("v5e:3x5")
+        topology.devices("v5e:3x5")
 
 
-@pytest.mark.parametrize("topology", ["v5e", "v9:4x4", "v5e:4xa", "v5e:0x4", ""])
-def test_what_is_no_slice(topology):
+@pytest.mark.parametrize("slice_", ["v5e", "v9:4x4", "v5e:4xa", "v5e:0x4", ""])
+def test_what_is_no_slice(slice_):
     with pytest.raises(ConfigError, match="is no slice; give a chip of"):
-        chips.chip_of(topology)
+        topology.chip_of(slice_)
 
 
 def test_without_libtpu(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'radit_jax\[tpu\]'"):
-        chips.devices("v5e:2x2")
+        topology.devices("v5e:2x2")

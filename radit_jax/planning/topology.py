@@ -1,10 +1,9 @@
-"""TPU chips, by their publisher's figures, and slices of them to compile for.
+"""TPU slices to compile for: they need not be there.
 
-Figures: cloud.google.com/tpu/docs/v4, /v5e, /v5p, /v6e. A slice needs no TPU: libtpu
-(`pip install 'radit_jax[tpu]'`) knows the chips and compiles for them on any Linux.
+libtpu (`pip install 'radit_jax[tpu]'`) knows the chips and compiles for them on any
+Linux.
 """
 
-import dataclasses
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -12,28 +11,13 @@ from collections.abc import Sequence
 import jax
 from jax.experimental import topologies
 
+from radit_jax.chips import CHIPS, Chip
 from radit_jax.config import ConfigError
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Chip:
-    """One chip; bytes and operations are of 10^9."""
-
-    name: str
-    memory_bytes: float
-    memory_bytes_per_second: float
-    link_bytes_per_second: float  # to all neighbours together
-    flops_per_second: float  # bfloat16
-
-
-CHIPS = {
-    "v4": Chip("v4", 32e9, 1228e9, 300e9, 275e12),
-    "v5e": Chip("v5e", 16e9, 819e9, 200e9, 197e12),
-    "v5p": Chip("v5p", 95e9, 2765e9, 600e9, 459e12),
-    "v6e": Chip("v6e", 32e9, 1640e9, 448e9, 918e12),
-}
-# libtpu asks the machine that it runs on, unless it is told.
+# libtpu asks the machine that it runs on, unless it is told; and it locks the chips,
+# which a compiler does not need: several plans may be made at a time.
 _NO_TPU_HERE = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
