@@ -1,7 +1,9 @@
 """Loading and saving hold little more than a host's own shards."""
 
 import json
-import tracemalloc
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -9,21 +11,12 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from radit_jax.models import huggingface, safetensors_files, shards, tables
-from radit_jax.models.decoder import Decoder, DecoderConfig
+from radit_jax.models import huggingface, safetensors_files
+from radit_jax.models.decoder import Decoder
 from radit_jax.models.weights import CheckpointError
 from radit_jax.training import mesh as mesh_lib
+from tests.models import shards_process
 
-# LLaMA 65B's layout: its 80 layers and 723 tensors, which are small here.
-CONFIG = DecoderConfig(
-    vocab_size=512,
-    num_layers=80,
-    width=64,
-    num_heads=8,
-    num_kv_heads=8,
-    head_width=8,
-    mlp_width=256,
-)
 LARGEST = 4 * 512 * 64  # bytes of a tensor
 OVERHEAD = 700_000  # bytes of Python: names, headers, paths
 
@@ -31,63 +24,30 @@ OVERHEAD = 700_000  # bytes of Python: names, headers, paths
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A checkpoint of many files, and the decoder that is in it."""
-    decoder = Decoder(CONFIG, rngs=nnx.Rngs(0))
+    decoder = Decoder(shards_process.CONFIG, rngs=nnx.Rngs(0))
     path = tmp_path_factory.mktemp("shards") / "model"
-
-    def save():
-        huggingface.save_decoder(
-            decoder, path, max_shard_bytes=2_000_000, overwrite=True
-        )
-
-    save()  # compiles what is counted no more
-    peak = _peak(save)
-    # One tensor, and a layer's slice of it; never a file of 2 MB.
-    assert peak < 2 * LARGEST + OVERHEAD
+    huggingface.save_decoder(decoder, path, max_shard_bytes=shards_process.SHARD_BYTES)
     return path, decoder
 
 
-def _peak(function):
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def _blocks_of(host, path, mesh):
-    """What the devices of one of four hosts hold, as `shards.assemble` reads it."""
-    decoder = nnx.eval_shape(lambda: Decoder(CONFIG, rngs=nnx.Rngs(0)))
-    variables = dict(nnx.to_flat_state(nnx.state(decoder)))
-    tensors = safetensors_files.read(epath.Path(path))
-    place, held = mesh_lib.places(mesh), []
-    devices = mesh.devices.flat[2 * host : 2 * host + 2]
-    for row in tables.DECODER:
-        variable = variables.get(tuple(row.ours.split(".")))
-        if variable is None:
-            continue
-        shape = variable.shape
-        sharding = place(shape, variable.get_metadata("axes"))
-        indices = sharding.devices_indices_map(shape)
-        wanted = [shards.bounds(indices[device], shape) for device in devices]
-        names = row.names("hf", shards.num_layers(variable, row))
-        held.append(
-            shards.read_blocks(wanted, variable, row, [tensors[n] for n in names])
-        )
-    return [block for blocks in held for block in blocks.values()]
-
-
-@pytest.mark.parametrize(("fsdp", "tensor"), [(8, 1), (2, 4)])
-def test_a_host_holds_its_shards_and_one_tensor(saved, fsdp, tensor):
-    path, _ = saved
-    mesh = mesh_lib.make_mesh(fsdp, tensor)
-    blocks = []
-    _blocks_of(1, path, mesh)  # traces what is counted no more
-    peak = _peak(lambda: blocks.extend(_blocks_of(1, path, mesh)))
-    own = sum(block.nbytes for block in blocks)
-    whole = 4 * sum(x.size for x in jax.tree.leaves(nnx.state(saved[1])))
-    assert own < 0.3 * whole  # a fourth, and what is not split
-    assert peak < own + LARGEST + OVERHEAD
+def test_a_host_holds_its_shards_and_one_tensor(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.models.shards_process", str(tmp_path / "model")],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    # Never a file of 2 MB, nor a stack of layers, of 5 MB.
+    assert found["saving"] < 2 * LARGEST + OVERHEAD
+    shapes = jax.eval_shape(
+        lambda: nnx.state(Decoder(shards_process.CONFIG, rngs=nnx.Rngs(0)))
+    )
+    whole = sum(4 * x.size for x in jax.tree.leaves(shapes))
+    for one in found["loading"]:
+        assert one["own"] < 0.3 * whole  # a fourth, and what is not split
+        assert one["peak"] < one["own"] + LARGEST + OVERHEAD
 
 
 @pytest.mark.parametrize(("fsdp", "tensor"), [(1, 1), (8, 1), (2, 4)])
