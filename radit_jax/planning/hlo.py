@@ -155,8 +155,20 @@ class Program:
         )
         return [called] if called else []
 
+    def num_open_loops(self) -> int:
+        """Loops of a length that is known only as they run; they count once."""
+        return sum(
+            one.kind == "while" and self._limit(one) is None
+            for computation, _ in self._scheduled(self._entry, 1)
+            for one in self._computations[computation]
+        )
+
     def _trips(self, loop: Instruction) -> int:
         """How often a loop goes round; 1 where its condition does not say."""
+        limit = self._limit(loop)
+        return 1 if limit is None else limit
+
+    def _limit(self, loop: Instruction) -> int | None:
         lines = self._computations.get(loop.called("condition") or "", [])
         constants = {
             one.name: int(one.rest.partition(")")[0])
@@ -166,8 +178,8 @@ class Program:
         for one in lines:
             if one.kind == "compare" and "direction=LT" in one.rest:
                 limits = [constants[x] for x in one.operands if x in constants]
-                return limits[0] if limits else 1
-        return 1
+                return limits[0] if limits else None
+        return None
 
     def _moved(self, one: Instruction, computation: str) -> float:
         if one.kind in _FREE or one.kind.endswith("-done"):

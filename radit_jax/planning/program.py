@@ -91,14 +91,17 @@ def _work(
         "xla_flops_a_chip": (compiled.cost_analysis() or {}).get("flops", 0.0),
         "hbm_bytes": text.hbm_bytes(),
         "collectives": _by_kind(text.collectives()),
+        "open_loops": text.num_open_loops(),
     }
 
 
 def _times(work: dict[str, Any], num_chips: int, chip: Chip) -> dict[str, Any]:
     """The roofline: seconds that each resource needs at least."""
     sent = sum(one["bytes"] for one in work["collectives"].values())
+    # Loops of unknown length count once, and may hide some of the model's own.
+    flops = max(work["program_flops"], work["model_flops"])
     walls = {
-        "compute": work["program_flops"] / num_chips / chip.flops_per_second,
+        "compute": flops / num_chips / chip.flops_per_second,
         "memory": work["hbm_bytes"] / chip.memory_bytes_per_second,
         "links": sent / chip.link_bytes_per_second,
     }

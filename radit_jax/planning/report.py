@@ -37,6 +37,11 @@ def _of_step(name: str, step: dict[str, Any]) -> str:
     lines += [f"| {what} | {value} |" for what, value in rows]
     best = f"{step['seconds_a_step']:.3g} s a step, MFU {step['mfu_at_best']:.0%}"
     lines += ["", f"Bound by {step['bound']}: at best {best}."]
+    if step["open_loops"]:
+        lines.append(
+            f"{step['open_loops']} loops, whose length is known only as they run, "
+            "count once."
+        )
     if "chip_hours" in step:
         lines.append(f"{step['steps']:,} steps: {step['chip_hours']:,.1f} chip-hours.")
     return "\n".join([*lines, f"Compiled in {step['compile_seconds']:.0f} s."])

@@ -1,5 +1,6 @@
 """Stage 6: packed examples, base LM → tuned LM (paper §3, Eq. 3)."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -14,11 +15,14 @@ from radit_jax.config import Config, LMTrainingConfig
 from radit_jax.instruct.batches import RowBatches, in_order
 from radit_jax.instruct.rows import RowCounts, RowStore
 from radit_jax.models import huggingface
+from radit_jax.ops import likelihood
 from radit_jax.stages import inputs
 from radit_jax.training import mesh, optimizer, state, train_step
 from radit_jax.training import run as training_run
 from radit_jax.training.lm_loss import NextTokenLoss
 from radit_jax.workdir import Workdir
+
+_NUM_WORDS, _LEAST_BYTES = 32_000, 16e9  # of LLaMA, and of the smallest accelerator
 
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
@@ -77,7 +81,7 @@ def _finetune(
     decoder, tokenizer = inputs.load_lm(config, workdir, "base", devices)
     graphdef, params = nnx.split(decoder)
     optimiser = make_optimizer(settings)
-    loss_fn = NextTokenLoss(graphdef, settings.remat)
+    loss_fn = make_loss(config, graphdef, devices)
     plan = training_run.Plan(
         folder=draft.path,
         label=f"finetune_lm {settings.examples}",
@@ -124,6 +128,22 @@ def make_optimizer(settings: LMTrainingConfig) -> optimizer.Optimizer:
     )
 
 
+def make_loss(config: Config, graphdef: Any, devices: Mesh) -> NextTokenLoss:
+    """Eq. 3, in blocks of targets that suit the devices.
+
+    Args:
+      config: its section `lm_training`.
+      graphdef: of the decoder.
+      devices: the mesh.
+    """
+    loss = NextTokenLoss(graphdef, config.lm_training.remat)
+    if devices.devices.flat[0].platform == "cpu":
+        return loss
+    # Each block reads the head, and sends its gradient round all chips.
+    block_tokens = likelihood.block_tokens_of(_NUM_WORDS, _LEAST_BYTES)
+    return dataclasses.replace(loss, block_tokens=block_tokens)
+
+
 def make_step(
     config: Config, graphdef: Any, optimiser: optimizer.Optimizer, devices: Mesh
 ) -> train_step.StepFn:
@@ -136,7 +156,7 @@ def make_step(
       devices: of `mesh.make_mesh`.
     """
     return train_step.make_train_step(
-        NextTokenLoss(graphdef, config.lm_training.remat),
+        make_loss(config, graphdef, devices),
         optimiser,
         config.lm_training.accumulation_steps,
         mesh=devices,

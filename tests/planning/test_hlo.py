@@ -40,3 +40,5 @@ def test_group_sizes(groups, size):
 def test_loops_without_a_constant_limit_count_once():
     text = TEXT.replace("%limit = s32[]{:T(128)} constant(32)", "%limit = s32[] add()")
     assert {one.times for one in hlo.Program(text).collectives()} == {1}
+    assert hlo.Program(text).num_open_loops() == 1
+    assert hlo.Program(TEXT).num_open_loops() == 0
