@@ -63,13 +63,12 @@ def test_every_mesh_loads_the_same_bits(saved, fsdp, tensor):
         assert array.sharding == sharding
 
 
-def test_rows_that_no_device_holds_are_not_read(saved, monkeypatch):
+def test_rows_that_no_device_holds_are_not_read(saved):
     path, _ = saved
     tensor = safetensors_files.read(epath.Path(path))["model.embed_tokens.weight"]
     some = tensor.rows(128, 256)
     np.testing.assert_array_equal(some, tensor.read()[128:256])
-    assert some.base is not None
-    assert len(some.base) == 128 * 64 * 4  # the bytes that were read
+    assert some.base.nbytes == some.nbytes  # of what was read
 
 
 def test_shards_of_two_savings_are_no_model(saved, tmp_path):
