@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -61,6 +62,36 @@ def test_every_mesh_loads_the_same_bits(saved, fsdp, tensor):
         jax.tree.leaves(nnx.state(loaded)), jax.tree.leaves(wanted), strict=True
     ):
         assert array.sharding == sharding
+
+
+def test_two_hosts_load_and_save_what_neither_holds(saved, tmp_path):
+    path, _ = saved
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = str(probe.getsockname()[1])
+    arguments = [port, str(path), str(tmp_path / "model")]
+    running = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.models.two_hosts_process",
+                str(i),
+                *arguments,
+            ],
+            cwd=pathlib.Path(__file__).parents[2],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-3000:]
+    files = sorted(file.name for file in path.iterdir())
+    assert sorted(file.name for file in (tmp_path / "model").iterdir()) == files
+    for name in files:
+        assert (tmp_path / "model" / name).read_bytes() == (path / name).read_bytes()
 
 
 def test_rows_that_no_device_holds_are_not_read(saved):
