@@ -18,7 +18,7 @@ QUESTION_TOKENS, ANSWER_TOKENS = 32, 16
 
 def step(config: Config, mesh: Mesh) -> program.Step:
     """One batch of pairs in which no two share their chunk: the dearest case."""
-    decoder = shapes.decoder(config)
+    decoder = shapes.decoder(config, is_rounded=True)
     graphdef, params = nnx.split(decoder)
     num_blocks = mesh_lib.num_splits(mesh, mesh.shape["data"] * mesh.shape["fsdp"])
     prompt = prompt_tokens(config)

@@ -7,7 +7,7 @@ from etils import epath
 from flax import nnx
 
 from radit_jax.config import Config, ConfigError
-from radit_jax.models import family
+from radit_jax.models import compute_weights, family
 from radit_jax.models.decoder import Decoder, DecoderConfig
 from radit_jax.models.encoder import Encoder, EncoderConfig
 
@@ -42,11 +42,15 @@ _ENCODERS = {
 }
 
 
-def decoder(config: Config) -> Decoder:
+def decoder(config: Config, is_rounded: bool = False) -> Decoder:
     """The config's LM, with shapes in the place of arrays.
 
     Its shapes are read from `config.json` in `config.lm.path`, or are known by the
     last part of that path.
+
+    Args:
+      config: its section `lm`.
+      is_rounded: as by `compute_weights.round_weights`.
 
     Raises:
       ConfigError: neither is there.
@@ -58,7 +62,14 @@ def decoder(config: Config) -> Decoder:
         shape = dataclasses.replace(shape, **options)
     else:
         shape = family.read_decoder(raw, config.lm.path, **options)
-    return nnx.eval_shape(lambda: Decoder(shape, rngs=nnx.Rngs(0)))
+
+    def make() -> Decoder:
+        made = Decoder(shape, rngs=nnx.Rngs(0))
+        if is_rounded:
+            compute_weights.round_weights(made)
+        return made
+
+    return nnx.eval_shape(make)
 
 
 def encoder(config: Config, path: str) -> Encoder:
