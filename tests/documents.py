@@ -79,10 +79,17 @@ def flags_of(file: Path) -> dict[str, list[str] | None]:
         for node in ast.walk(ast.parse(path.read_text())):
             name = isinstance(node, ast.Call) and ast.unparse(node.func)
             if name and ".DEFINE_" in name:
-                choices = None
-                if name.endswith("DEFINE_enum") and isinstance(node.args[2], ast.List):
-                    choices = [ast.literal_eval(one) for one in node.args[2].elts]
+                is_enum = name.endswith("DEFINE_enum")
+                choices = _written_out(node.args[2]) if is_enum else None
                 found[ast.literal_eval(node.args[0])] = choices
             elif name and name.endswith(".add_argument"):
                 found[ast.literal_eval(node.args[0]).lstrip("-")] = None
     return found
+
+
+def _written_out(node: ast.expr) -> list[str] | None:
+    """The texts of a list; None where some of them stand elsewhere."""
+    elements = node.elts if isinstance(node, ast.List) else [None]
+    if not all(isinstance(one, ast.Constant) for one in elements):
+        return None
+    return [one.value for one in elements]
