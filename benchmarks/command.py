@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import app, flags
 
-_JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
+JSON = flags.DEFINE_string("json", None, "File that keeps the result.")
 
 
 def run(measure: Callable[[pathlib.Path], dict[str, Any]], *required: str) -> None:
@@ -23,8 +23,8 @@ def run(measure: Callable[[pathlib.Path], dict[str, Any]], *required: str) -> No
         del argv
         with tempfile.TemporaryDirectory() as folder:
             line = json.dumps(measure(pathlib.Path(folder)))
-        if _JSON.value:
-            pathlib.Path(_JSON.value).write_text(line + "\n")
+        if JSON.value:
+            pathlib.Path(JSON.value).write_text(line + "\n")
         print(line)
 
     flags.mark_flags_as_required(required)

@@ -2,7 +2,7 @@
 
 python -m benchmarks.generation --model=SmolLM2.gguf --passages=psgs.tsv.gz \
   --questions=train.jsonl.gz --passage_embeddings=p.npy --query_embeddings=q.npy \
-  [--quick] [--json=FILE]
+  [--quick] [--loads=0-shot] [--dtypes=float32] [--json=FILE]
 
 Each question has ten prompts, one a retrieved chunk. From each a greedy answer of up to
 16 tokens is decoded; the unique answers are scored under all ten chunks and mixed by
@@ -14,6 +14,9 @@ is what we are compared to: rows a batch; answers scored by new forwards of prom
 answer, or on the cache that `generate` leaves; demonstrations read in every prompt, or
 once, their cache copied to every row of each batch.
 
+A load in one precision takes 4 to 8 minutes. --loads and --dtypes choose; with --json
+what that file holds of the others is kept, so that several runs fill it.
+
 Each arm is a process of its own with two threads on the same two cores; they take
 turns, a turn being four questions of their own: together 32. Both load the model from
 the same safetensors. Our first runs, which compile, are apart, and so is the peer's
@@ -24,7 +27,6 @@ is loaded, weights included.
 import json
 import pathlib
 import statistics
-from collections.abc import Iterator
 
 import numpy as np
 from absl import flags, logging
@@ -41,7 +43,9 @@ _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
 _QUICK = flags.DEFINE_bool("quick", False, "8 questions, float32 alone.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Ours: predict.batch_size.")
+_LOADS = flags.DEFINE_list("loads", ["0-shot", "5-shot"], "Which to measure.")
+_DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Likewise.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 40, "Ours: predict.batch_size.")
 
 _NUM_CHUNKS, _MAX_TOKENS, _NEW_TOKENS, _NUM_SHOTS = 10, 1024, 16, 5
 _TURN_QUESTIONS = 4
@@ -166,18 +170,27 @@ def _prompt(tokenizer, question: str, passage: str, solved: list[tuple[int, ...]
     return fitted
 
 
-def _ways(load: str) -> Iterator[dict]:
-    """Of running the peer."""
-    sizes = (20,) if _QUICK.value else (10, 20, 40)
-    for num_rows in sizes:
-        for keeps_cache in (True,) if _QUICK.value else (True, False):
-            yield {
-                "num_rows": num_rows,
-                "keeps_cache": keeps_cache,
-                "keeps_prefix": load == "5-shot",
-            }
-    if load == "5-shot":
-        yield {"num_rows": 20, "keeps_cache": True, "keeps_prefix": False}
+def _sweep(peer: turns.Child, part: str) -> list[dict]:
+    """The peer's ways of answering a turn, each with its seconds, the fastest first."""
+    is_shared = part.startswith("5-shot")
+    swept: list[dict] = []
+
+    def run(num_rows: int, keeps_cache: bool, keeps_prefix: bool) -> None:
+        way = {
+            "num_rows": num_rows,
+            "keeps_cache": keeps_cache,
+            "keeps_prefix": keeps_prefix,
+        }
+        swept.append(way | {"seconds": peer.run(load=part, **way)["seconds"]})
+        swept.sort(key=lambda one: one["seconds"])
+
+    for num_rows in (20,) if _QUICK.value else (10, 20, 40):
+        run(num_rows, True, is_shared)
+    if not _QUICK.value:
+        run(swept[0]["num_rows"], False, is_shared)
+    if is_shared:
+        run(20, True, False)
+    return swept
 
 
 def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
@@ -189,13 +202,8 @@ def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
     parts = [f"{load}-{i}" for i in range(_num_turns())]
     size = {"batch_size": _BATCH_SIZE.value}
     first = [arms["ours"].run(load=part, **size)["seconds"] for part in parts]
-    arms["peer"].run(load=parts[0], **next(_ways(load)))
-    swept = []
-    for way in _ways(load):
-        spent = arms["peer"].run(load=parts[0], **way)["seconds"]
-        swept.append(way | {"seconds": spent})
-    best = dict(min(swept, key=lambda way: way["seconds"]))
-    del best["seconds"]
+    swept = _sweep(arms["peer"], parts[0])
+    best = {key: value for key, value in swept[0].items() if key != "seconds"}
     runs: dict[str, list[dict]] = {"ours": [], "peer": []}
     for part in parts:
         runs["ours"].append(arms["ours"].run(load=part, **size))
@@ -246,26 +254,45 @@ def _agreement(folder: pathlib.Path, load: str, dtype: str) -> dict:
 def measure(folder: pathlib.Path) -> dict:
     """All of it, as the JSON object that is printed."""
     what = prepare(folder)
-    dtypes = ("float32",) if _QUICK.value else ("float32", "bfloat16")
-    loads = [compare(folder, load, d, what[load]) for load in what for d in dtypes]
+    dtypes = ("float32",) if _QUICK.value else _DTYPES.value
+    loads = [
+        compare(folder, load, dtype, what[load])
+        for load in _LOADS.value
+        for dtype in dtypes
+    ]
+    how = (
+        f"{_MODEL.value}; {_NUM_CHUNKS} chunks a question, up to {_NEW_TOKENS} new "
+        "tokens, answers rescored and mixed; 2 threads; peer: transformers, SDPA, the "
+        f"fastest of the ways in peer_sweep; ours: batch_size {_BATCH_SIZE.value}"
+    )
+    loads = _with_earlier(loads, what, how)
     exact = [load for load in loads if load["dtype"] == "float32"]
     agrees = all(load["same_texts"] == load["texts"] for load in exact)
     differences = [load["largest_difference_nats"] or 0.0 for load in exact]
     kept = {"ours", "peer", "ratio", "ratio_range", "memory_ratio", "goal"}
     return {
         "name": "generation",
-        **{key: value for key, value in exact[0].items() if key in kept},
-        "unit": "questions/s, 0-shot, float32",
+        **{key: value for key, value in loads[0].items() if key in kept},
+        "unit": f"questions/s, {loads[0]['load']}, {loads[0]['dtype']}",
         "agrees": "float32: every chunk's greedy text is the same, mixed log "
         f"probabilities within {max(differences):.1e} nats"
-        if agrees
+        if agrees and exact
         else False,
         "loads": loads,
         "parts": what,
-        "how": f"{_MODEL.value}; {_NUM_CHUNKS} chunks a question, up to {_NEW_TOKENS} "
-        "new tokens, answers rescored and mixed; 2 threads; peer: transformers, SDPA, "
-        f"the fastest of the ways in peer_sweep; ours: batch_size {_BATCH_SIZE.value}",
+        "how": how,
     }
+
+
+def _with_earlier(loads: list[dict], what: dict, how: str) -> list[dict]:
+    """What --json's file holds of other loads, where they were the same, and these."""
+    path = pathlib.Path(command.JSON.value or "")
+    earlier = json.loads(path.read_text()) if path.is_file() else {}
+    measured = {(one["load"], one["dtype"]) for one in loads}
+    if (earlier.get("parts"), earlier.get("how")) == (what, how):
+        others = earlier["loads"]
+        loads = loads + [o for o in others if (o["load"], o["dtype"]) not in measured]
+    return sorted(loads, key=lambda one: (one["load"], one["dtype"] != "float32"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from radit_jax.evaluation.paper_tables import PaperTable
 from radit_jax.stages import evaluate_benchmarks, paper_table, retrieve_benchmarks
 from radit_jax.workdir import Workdir
 
-_TABLE = flags.DEFINE_string("table", "", "Numbers, such as 2 or 2,3; none: all.")
+TABLE = flags.DEFINE_string("table", "", "Numbers, such as 2 or 2,3; none: all.")
 _SECTIONS = ("lm", "retrieve", "evaluation", "benchmarks")
 
 
@@ -58,7 +58,7 @@ def run(
 def main(argv: Sequence[str]) -> None:
     """Makes the tables, and prints them."""
     cli.refuse_arguments(argv)
-    tables = paper_tables.choose(_TABLE.value)
+    tables = paper_tables.choose(TABLE.value)
     config, workdir = cli.prepare(*_SECTIONS)
     for text in run(config, workdir, tables, cli.OVERWRITE.value):
         print(text)

@@ -149,7 +149,9 @@ class ExamplesConfig:
 class LMTrainingConfig:
     """Stage 6, `finetune_lm` (paper §3)."""
 
-    examples: str = "ra_it"  # which stage-5 output; also the tuned LM's name
+    # Which stage-5 output; also the tuned LM's name. "ra_it_64shot": what
+    # `build_shot_examples` made, on which the LM "ra_it" is tuned further.
+    examples: str = "ra_it"
     peak_learning_rate: float = 1e-5  # after the warm-up
     end_learning_rate: float = 1e-7  # at the last step
     warmup_steps: int = 200  # from 0, in a line
@@ -288,6 +290,7 @@ class BenchmarksConfig:
     folder: str = ""  # of the benchmarks' files, with a folder each
     names: tuple[str, ...] = ()  # e.g. ("nq", "boolq"); (): all whose files are there
     shots: tuple[int, ...] = (0, 5)  # demonstrations before a question; those to run
+    train_shots: int = 64  # questions of each task that "ra_it_64shot" learns
     split: str = ""  # "dev" or "test"; "": the table's own
     max_items: int = 2500  # of a split, a fixed draw (paper §6, dev); 0: all
     seed: int = 0  # of that draw, and of the demonstrations'

@@ -21,7 +21,7 @@ _CHOICES = {
     "retrieve.query_tower": ("base", "tuned"),
     "retrieve.kind": ("dense", "bm25", "hybrid"),
     "examples.kind": ("ra_it", "it"),
-    "lm_training.examples": ("ra_it", "it"),
+    "lm_training.examples": ("ra_it", "it", "ra_it_64shot"),
     "lm_training.remat": ("none", "mlp", "layer"),
     "lm_training.schedule": ("cosine", "linear"),
     "scoring.lm": ("base", "ra_it", "it"),

@@ -48,6 +48,7 @@ def beside(
     """
     return {
         "table": table.number,
+        "number_is_known": table.number in paper_tables.KNOWN_NUMBERS,
         "title": table.published.title,
         "source": table.published.source,
         "note": table.note,

@@ -8,11 +8,12 @@ takes to fill them.
 from collections.abc import Mapping
 from typing import Any
 
+from radit_jax.evaluation import paper_results
 from radit_jax.evaluation.benchmarks.tasks import BENCHMARKS
 from radit_jax.evaluation.metrics import Interval
 
 _NONE = "–"
-_HEAD = "| task | metric | ours [95 %] | published | difference | items | notes |"
+_HEAD = "| task | metric | ours [95 %] | {published} | difference | items | notes |"
 _RULE = "|---|---|---:|---:|---:|---:|---|"
 
 
@@ -24,7 +25,9 @@ def render(results: Mapping[str, Any]) -> str:
     """
     reasons: dict[str, int] = {}  # → its number
     blocks = [_opening(results)]
-    blocks += [_line(line, reasons) for line in results["lines"]]
+    is_known = results["source"] != paper_results.MEMORY
+    head = _HEAD.format(published="published" if is_known else "published, unverified")
+    blocks += [_line(line, head, reasons) for line in results["lines"]]
     if results["differences"]:
         blocks.append(_differences(results["differences"]))
     if reasons:
@@ -43,6 +46,8 @@ def _opening(results: Mapping[str, Any]) -> str:
         f"Percent. Published: LLaMA 65B ({results['source']}). Intervals cover the "
         "drawing of the questions.",
     ]
+    if not results["number_is_known"]:
+        lines += ["That the paper gives it this number is from memory, unverified."]
     if results["note"]:
         lines += [results["note"]]
     if results["setup"]:
@@ -51,13 +56,13 @@ def _opening(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(line: Mapping[str, Any], reasons: dict[str, int]) -> str:
+def _line(line: Mapping[str, Any], head: str, reasons: dict[str, int]) -> str:
     rows = [_cell(cell, reasons) for cell in line["cells"]]
     mean = line["mean"]
     over = f"over {mean['num_filled']} of {mean['num_tasks']} tasks"
     rows.append(_row("mean", "", mean, "", over))
     return "\n".join(
-        [f"### {line['system']}, {line['shots']}-shot", "", _HEAD, _RULE, *rows]
+        [f"### {line['system']}, {line['shots']}-shot", "", head, _RULE, *rows]
     )
 
 

@@ -141,7 +141,7 @@ TOWERS = Table(
         Row("query encoder only", 5, {}, 56.6),
         Row("both encoders", 5, {}, 54.0),
     ),
-    source=READ,
+    source=MEMORY,
 )
 NUM_CHUNKS = Table(
     name="num_chunks",

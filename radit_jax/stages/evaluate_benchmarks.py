@@ -59,11 +59,12 @@ def run(
       ArtifactError: finished predictions that were changed since, or those of another
         config.
     """
-    refused, lms = {}, _LMs(config, workdir)
-    ordered = sorted(set(jobs), key=lambda job: job.run.lm)
+    refused, lms, root = {}, _LMs(config, workdir), workdir.path
+    # An LM's are neighbours; a killed run goes on in the same order.
+    ordered = sorted(set(jobs), key=lambda job: (job.run.lm, str(job.path(root))))
     for number, job in enumerate(ordered, start=1):
-        path = job.path(workdir.path)
-        logging.info("[%d/%d] %s", number, len(ordered), path.relative_to(workdir.path))
+        path = job.path(root)
+        logging.info("[%d/%d] %s", number, len(ordered), path.relative_to(root))
         try:
             prompter = None
             with artifacts.writing(

@@ -9,9 +9,10 @@ from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
-from radit_jax import artifacts, fingerprint
+from radit_jax import artifacts
 from radit_jax.artifacts import Artifact, Draft
 from radit_jax.config import Config, LMTrainingConfig
+from radit_jax.evaluation.benchmarks import shots
 from radit_jax.instruct.batches import RowBatches, in_order
 from radit_jax.instruct.rows import RowCounts, RowStore
 from radit_jax.models import huggingface
@@ -27,6 +28,8 @@ _NUM_WORDS, _LEAST_BYTES = 32_000, 16e9  # of LLaMA, and of the smallest acceler
 
 def run(config: Config, workdir: Workdir, overwrite: bool = False) -> Artifact:
     """Tunes the base LM on `examples(config.lm_training.examples)`.
+
+    The 64-shot stage goes on from the LM that was tuned on "ra_it" (paper §3).
 
     Writes `model/`, a Hugging Face directory with the step of the lowest validation
     loss; `metrics.jsonl` and TensorBoard scalars. A killed run resumes at its last
@@ -53,15 +56,22 @@ def identity(config: Config, workdir: Workdir) -> artifacts.Identity:
     """What that depends on: config sections, and hashes of inputs."""
     hashes = {
         "examples": _examples(config, workdir).sha256,
-        "lm": fingerprint.hash_files(config.lm.path),
+        "lm": inputs.lm_hash(config, workdir, _starts_from(config)),
     }
     return config.section("lm_training", "lm"), hashes
 
 
 def _examples(config: Config, workdir: Workdir) -> Artifact:
     name = config.lm_training.examples
+    if name == shots.LM:
+        return artifacts.load(workdir.examples(name), "build_shot_examples")
     flag = f"--config.examples.kind={name}"
     return artifacts.load(workdir.examples(name), "build_examples", flag)
+
+
+def _starts_from(config: Config) -> str:
+    """The LM that is tuned."""
+    return shots.STARTS_FROM if config.lm_training.examples == shots.LM else "base"
 
 
 def _finetune(
@@ -78,7 +88,9 @@ def _finetune(
         settings.seed,
         mesh.local_rows(devices, batch_rows),
     )
-    decoder, tokenizer = inputs.load_lm(config, workdir, "base", devices)
+    decoder, tokenizer = inputs.load_lm(
+        config, workdir, _starts_from(config), devices
+    )
     graphdef, params = nnx.split(decoder)
     optimiser = make_optimizer(settings)
     loss_fn = make_loss(config, graphdef, devices)

@@ -10,10 +10,11 @@ from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.json_lines import CorpusError
 from radit_jax.evaluation import beside_paper, paper_markdown
-from radit_jax.evaluation.benchmarks import files
+from radit_jax.evaluation.benchmarks import files, shots
 from radit_jax.evaluation.benchmarks.job import Job
+from radit_jax.evaluation.benchmarks.tasks import BENCHMARKS, UNVERIFIED_SCORES
 from radit_jax.evaluation.beside_paper import Cell
-from radit_jax.evaluation.paper_tables import LM_64_SHOT, PaperTable
+from radit_jax.evaluation.paper_tables import PaperTable
 from radit_jax.workdir import Workdir
 
 STAGE = "paper_table"
@@ -82,10 +83,10 @@ def _missing_lm(workdir: Workdir, name: str) -> str:
     path = workdir.lm(name)
     if name == "base" or artifacts.find(path):
         return ""
-    if name == LM_64_SHOT:
+    if name == shots.LM:
         return (
-            f"no LM in {path}: fine-tune RA-DIT's LM further, on 64 examples of each "
-            "task (paper §3: 100 steps, 1e-5 to 1e-6), and put it there."
+            f"no LM in {path}: run `python -m launch.build_shot_examples` and `python "
+            "-m launch.finetune_lm`, both with a config of configs/ra_it_64shot.py."
         )
     return (
         f"no tuned LM in {path}: run `python -m launch.finetune_lm "
@@ -148,13 +149,30 @@ def setup(config: Config, workdir: Workdir, table: PaperTable) -> list[str]:
     sentences.append(
         f"Demonstrations and question have {config.lm.max_tokens:,} tokens at most."
     )
+    unverified = [
+        BENCHMARKS[name].title
+        for name in table.published.tasks
+        if name in UNVERIFIED_SCORES
+    ]
+    if unverified:
+        sentences.append(
+            f"By which score answers are compared is from memory, unverified, in "
+            f"{', '.join(unverified)}."
+        )
     return sentences
 
 
 def _tuning(workdir: Workdir, name: str) -> str:
     made = artifacts.load(workdir.lm(name), "finetune_lm").manifest["config"]
     steps = made.get("lm_training", {}).get("num_steps")
-    return f"The LM {name} was fine-tuned for {steps} steps (paper: 300 to 500)."
+    if name != shots.LM:
+        return f"The LM {name} was fine-tuned for {steps} steps (paper: 300 to 500)."
+    learned = artifacts.load(workdir.examples(name), "build_shot_examples")
+    sets = [f"{one['questions']} of {one['set']}" for one in learned.counts["sets"]]
+    return (
+        f"The LM {name} is {shots.STARTS_FROM} after {steps} more steps (paper: 100), "
+        f"which learned {', '.join(sets)} (paper: 64 of each of nine tasks)."
+    )
 
 
 def _retrieval(config: Config, workdir: Workdir) -> list[str]:

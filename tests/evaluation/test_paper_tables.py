@@ -9,6 +9,7 @@ import pytest
 from etils import epath
 
 from configs import paper_tables as paper_tables_config
+from configs import ra_it_64shot as shots_config
 from radit_jax.config import BenchmarksConfig, Config, ConfigError, EvaluationConfig
 from radit_jax.evaluation import beside_paper, paper_markdown, paper_tables
 from radit_jax.evaluation.benchmarks.job import Job, Run
@@ -206,6 +207,27 @@ def test_an_empty_table_says_what_it_takes():
         json.dumps(found, allow_nan=False)
 
 
+def test_what_is_from_memory_is_marked():
+    """The table's number, and the numbers in it."""
+    texts = {}
+    for number, table in PAPER_TABLES.items():
+        found = beside_paper.beside(table, cells_of(table, {}), SETTINGS, [])
+        texts[number] = paper_markdown.render(found)
+    said = "gives it this number is from memory, unverified."
+    assert [n for n, text in texts.items() if said in text] == [4, 5, 6, 7]
+    column = "| published, unverified |"
+    assert [n for n, text in texts.items() if column in text] == [4, 5]
+    assert all("| published" in text for text in texts.values())
+
+
+def test_unverified_scores_are_told(config, tmp_path):
+    workdir = Workdir(epath.Path(tmp_path) / "run")
+    told = {n: paper_table.setup(config, workdir, t) for n, t in PAPER_TABLES.items()}
+    said = "is from memory, unverified, in "
+    assert told[2][-1].endswith(said + "MMLU, ELI5, zsRE, T-REx, WoW.")
+    assert told[3][-1].endswith(said + "BoolQ.")
+
+
 @pytest.fixture
 def config(tmp_path):
     config = Config()
@@ -223,7 +245,7 @@ def config(tmp_path):
         (Run("base", num_shots=1), {}, "shots=(0, 5) leaves it out"),
         (Run("base", num_shots=5), {}, "no files of nq, train: "),
         (Run("ra_it"), {}, "launch.finetune_lm --config.lm_training.examples=ra_it`"),
-        (Run("ra_it_64shot"), {}, "on 64 examples of each task (paper §3"),
+        (Run("ra_it_64shot"), {}, "both with a config of configs/ra_it_64shot.py"),
         (Run("base", "base", 0, 3), {}, "run `python -m launch.build_index`"),
         (Run("base"), {}, ""),
     ],
@@ -295,6 +317,13 @@ def test_settings_that_can_not_be(field, value, match):
 
 def test_the_configs(monkeypatch):
     monkeypatch.setenv("RADIT_BENCHMARKS", "sets")
+    shots = shots_config.get_config("ra_dit_7b")
+    shots.validate("benchmarks", "examples", "lm_training")
+    training = shots.lm_training
+    assert (training.num_steps, training.batch_rows, training.warmup_steps) == (
+        *(100, 32, 0),
+    )
+    assert shots_config.get_config("quickstart").lm_training.examples == "ra_it_64shot"
     config = paper_tables_config.get_config("quickstart")
     config.validate("benchmarks", "retrieve")
     assert config.benchmarks.folder == "sets"

@@ -3,7 +3,6 @@
 KILT's test files have no answers (its leaderboard keeps them), so its splits here are
 train and dev. AIDA, zsRE and T-REx are answered freely and counted right as KILT's
 own scorer counts accuracy: the answer is one of the accepted ones, letter by letter.
-Scores marked [M] in paper §6 are unverified: MMLU, ELI5, zsRE, T-REx, WoW, BoolQ.
 """
 
 from radit_jax.evaluation.benchmarks import conversions, prompts
@@ -286,3 +285,5 @@ OBQA = Benchmark(
 KNOWLEDGE = (MMLU, NQ, TRIVIAQA, ELI5, HOTPOTQA, FEVER, AIDA, ZSRE, TREX, WOW)
 COMMONSENSE = (BOOLQ, PIQA, SIQA, HELLASWAG, WINOGRANDE, ARC_E, ARC_C, OBQA)
 BENCHMARKS = {benchmark.name: benchmark for benchmark in (*KNOWLEDGE, *COMMONSENSE)}
+# Marked [M] in paper §6: by which score their answers are compared is from memory.
+UNVERIFIED_SCORES = ("mmlu", "eli5", "zsre", "trex", "wow", "boolq")
