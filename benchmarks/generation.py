@@ -42,13 +42,13 @@ _PASSAGE_EMBEDDINGS = flags.DEFINE_string(
 _QUERY_EMBEDDINGS = flags.DEFINE_string(
     "query_embeddings", None, ".npy, rows as the questions' lines."
 )
-_QUICK = flags.DEFINE_bool("quick", False, "8 questions, float32 alone.")
+_QUICK = flags.DEFINE_bool("quick", False, "Two turns of one question, float32.")
+_TURN_QUESTIONS = flags.DEFINE_integer("turn_questions", 4, "Eight turns of so many.")
 _LOADS = flags.DEFINE_list("loads", ["0-shot", "5-shot"], "Which to measure.")
 _DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "Likewise.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 40, "Ours: predict.batch_size.")
 
 _NUM_CHUNKS, _MAX_TOKENS, _NEW_TOKENS, _NUM_SHOTS = 10, 1024, 16, 5
-_TURN_QUESTIONS = 4
 _GOALS = {"0-shot": 1.5, "5-shot": 4.0}
 
 
@@ -117,7 +117,7 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
     huggingface.save_decoder(decoder, folder / "model", tokenizer)
     passages = texts.passages(_PASSAGES.value)
     questions = texts.records(_QUESTIONS.value)
-    num = _TURN_QUESTIONS * _num_turns()
+    num = _turn_questions() * _num_turns()
     drawn = np.random.default_rng(0).permutation(len(questions))
     asked, shown = drawn[:num].tolist(), drawn[num : num + _NUM_SHOTS].tolist()
     queries = np.load(_QUERY_EMBEDDINGS.value)[asked]
@@ -143,7 +143,7 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
         prompts = [[list(one.prompt_ids) for one in some] for some in fitted]
         prefix = list(fitted[0][0].prefix_ids)
         for i in range(_num_turns()):
-            own = slice(i * _TURN_QUESTIONS, (i + 1) * _TURN_QUESTIONS)
+            own = slice(i * _turn_questions(), (i + 1) * _turn_questions())
             turn = {"prompts": prompts[own], "log_p_r": log_p_r[own].tolist()}
             _write(str(folder), f"{name}-{i}", turn | {"prefix": prefix})
         num_tokens = [len(prompt) for some in prompts for prompt in some]
@@ -158,6 +158,10 @@ def prepare(folder: pathlib.Path) -> dict[str, dict]:
 
 def _num_turns() -> int:
     return 2 if _QUICK.value else 8
+
+
+def _turn_questions() -> int:
+    return 1 if _QUICK.value else _TURN_QUESTIONS.value
 
 
 def _prompt(tokenizer, question: str, passage: str, solved: list[tuple[int, ...]]):

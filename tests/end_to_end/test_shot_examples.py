@@ -50,6 +50,7 @@ def made(toy_run, tmp_path_factory):
             end_learning_rate=1e-9,
             warmup_steps=0,
             num_steps=2,
+            batch_rows=2,
         ),
     )
     return config, toy_run.copy(folder / "run")

@@ -260,7 +260,8 @@ def test_what_it_takes_to_fill_a_cell(config, tmp_path, run, changes, match):
 
 def finished(folder, **config):
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"config": config}))
+    manifest = {"stage": folder.name, "config": config, "inputs": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_what_it_takes_to_fill_a_cell_behind_a_tuned_retriever(config, tmp_path):
