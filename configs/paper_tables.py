@@ -52,5 +52,5 @@ def get_config(base: str = "quickstart") -> Config:
     config.benchmarks.batch_size = 24
     config.benchmarks.shard_size = 32
     # Room for passages of BoolQ and for demonstrations.
-    config.lm.max_tokens = 1024
+    config.lm.max_tokens = config.examples.row_tokens = 1024
     return config

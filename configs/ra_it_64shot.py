@@ -39,7 +39,6 @@ def get_config(base: str = "quickstart") -> Config:
         return config
     # As far as two cores get: an eighth of the rows, a fifth of the steps, at the rate
     # that the small LM was tuned with before.
-    config.examples.row_tokens = config.lm.max_tokens
     training.peak_learning_rate = 1e-4
     training.end_learning_rate = 1e-5
     training.num_steps = 20

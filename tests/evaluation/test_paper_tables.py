@@ -326,7 +326,7 @@ def test_the_configs(monkeypatch):
     )
     assert shots_config.get_config("quickstart").lm_training.examples == "ra_it_64shot"
     config = paper_tables_config.get_config("quickstart")
-    config.validate("benchmarks", "retrieve")
+    config.validate("benchmarks", "retrieve", "examples", "lm_training")
     assert config.benchmarks.folder == "sets"
     assert paper_tables_config.get_config("ra_dit_7b").benchmarks.max_items == 2500
     with pytest.raises(ValueError, match="no variant 'tiny'; name one of quickstart"):
