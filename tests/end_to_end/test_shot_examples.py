@@ -8,11 +8,22 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
+from configs import toy as toy_config
+from radit_jax import artifacts
 from radit_jax.artifacts import ArtifactError
 from radit_jax.config import ConfigError
 from radit_jax.corpus.json_lines import CorpusError
 from radit_jax.evaluation import paper_tables
-from radit_jax.stages import build_shot_examples, finetune_lm, paper_table
+from radit_jax.models import huggingface, pretrained
+from radit_jax.stages import (
+    build_index,
+    build_shot_examples,
+    chunk_corpus,
+    finetune_lm,
+    paper_table,
+)
+from radit_jax.testing import toy
+from radit_jax.workdir import Workdir
 
 PLACES = ("Arvon", "Belmar", "Corvia", "Dunmere")
 
@@ -23,9 +34,9 @@ def write(path, records):
 
 
 @pytest.fixture(scope="module")
-def made(toy_run, tmp_path_factory):
-    """The toy run again, and a config for three questions of two tasks."""
-    folder = tmp_path_factory.mktemp("shots")
+def made(tmp_path_factory):
+    """The toy corpus and a tuned LM, and a config for three questions of two tasks."""
+    folder = epath.Path(tmp_path_factory.mktemp("shots"))
     asked = [f"What is the river of {place} ?" for place in PLACES]
     nq = [{"question": question, "answer": ["Pell", "Adar"]} for question in asked]
     slots = [
@@ -34,26 +45,26 @@ def made(toy_run, tmp_path_factory):
     ]
     write(folder / "tasks" / "nq" / "NQ-open.train.jsonl", nq)
     write(folder / "tasks" / "trex" / "trex-train-kilt.jsonl", slots)
-    config = dataclasses.replace(
-        toy_run.config,
-        benchmarks=dataclasses.replace(
-            toy_run.config.benchmarks,
-            folder=str(folder / "tasks"),
-            names=("nq", "trex"),
-            train_shots=3,
-        ),
-        lm_training=dataclasses.replace(
-            toy_run.config.lm_training,
-            examples="ra_it_64shot",
-            schedule="linear",
-            peak_learning_rate=1e-9,
-            end_learning_rate=1e-9,
-            warmup_steps=0,
-            num_steps=2,
-            batch_rows=2,
-        ),
-    )
-    return config, toy_run.copy(folder / "run")
+    config = toy_config.get_config(str(toy.write(folder / "world")))
+    config.retrieve.kind = "bm25"  # nothing to embed
+    config.benchmarks.folder = str(folder / "tasks")
+    config.benchmarks.names = ("nq", "trex")
+    config.benchmarks.train_shots = 3
+    training = config.lm_training
+    training.examples = "ra_it_64shot"
+    training.schedule = "linear"
+    training.peak_learning_rate = training.end_learning_rate = 1e-9
+    training.warmup_steps, training.num_steps = 0, 2
+    config.examples.row_tokens = 64  # an example or two a row: enough for a batch
+    workdir = Workdir(folder / "run")
+    for stage in (chunk_corpus, build_index):
+        stage.run(config, workdir)
+    with artifacts.writing(workdir.lm("ra_it"), "finetune_lm", {}, {}) as draft:
+        decoder, tokenizer = pretrained.load_lm(config.lm.path)
+        decoder.embedding[...] = 2 * decoder.embedding[...]
+        with draft.file("model") as path:
+            huggingface.save_decoder(decoder, path, tokenizer)
+    return config, workdir
 
 
 def test_rows_hold_every_question_behind_each_of_its_chunks(made):
