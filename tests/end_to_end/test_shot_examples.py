@@ -35,7 +35,7 @@ def write(path, records):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The toy corpus and a tuned LM, and a config for three questions of two tasks."""
+    """The toy corpus and a tuned LM, and a config for four questions of two tasks."""
     folder = epath.Path(tmp_path_factory.mktemp("shots"))
     asked = [f"What is the river of {place} ?" for place in PLACES]
     nq = [{"question": question, "answer": ["Pell", "Adar"]} for question in asked]
@@ -49,13 +49,14 @@ def made(tmp_path_factory):
     config.retrieve.kind = "bm25"  # nothing to embed
     config.benchmarks.folder = str(folder / "tasks")
     config.benchmarks.names = ("nq", "trex")
-    config.benchmarks.train_shots = 3
+    config.benchmarks.train_shots = 4
     training = config.lm_training
     training.examples = "ra_it_64shot"
     training.schedule = "linear"
     training.peak_learning_rate = training.end_learning_rate = 1e-9
     training.warmup_steps, training.num_steps = 0, 2
-    config.examples.row_tokens = 64  # an example or two a row: enough for a batch
+    # An example or two a row: enough rows for a batch.
+    config.examples.num_chunks, config.examples.row_tokens = 3, 64
     workdir = Workdir(folder / "run")
     for stage in (chunk_corpus, build_index):
         stage.run(config, workdir)
@@ -73,8 +74,8 @@ def test_rows_hold_every_question_behind_each_of_its_chunks(made):
     sets = {one["set"]: one for one in built.counts["sets"]}
     assert list(sets) == ["nq", "trex"]
     for one in sets.values():
-        assert (one["questions"], one["examples"]) == (3, 3 * 2)
-    assert built.counts["train"]["examples"] == 12
+        assert (one["questions"], one["examples"]) == (4, 4 * 3)
+    assert built.counts["train"]["examples"] == 24
     text = (built.path / "samples.md").read_text()
     assert "    Background: " in text and " [SEP] river" in text
     # What is learned is the first answer and eos, as a demonstration shows it.
@@ -99,7 +100,7 @@ def test_the_tuned_lm_goes_on_from_the_one_before(made):
         np.testing.assert_allclose(ours[name], before[name], atol=1e-6)
     assert any(np.abs(before[name] - base[name]).max() > 1e-3 for name in before)
     setup = paper_table.setup(config, workdir, paper_tables.PAPER_TABLES[2])
-    told = "ra_it after 2 more steps (paper: 100), which learned 3 of nq, 3 of trex"
+    told = "ra_it after 2 more steps (paper: 100), which learned 4 of nq, 4 of trex"
     assert any(told in sentence for sentence in setup)
 
 
