@@ -51,6 +51,6 @@ def get_config(base: str = "quickstart") -> Config:
     config.benchmarks.num_chunks = 3
     config.benchmarks.batch_size = 24
     config.benchmarks.shard_size = 32
-    # Room for passages of BoolQ and for demonstrations.
-    config.lm.max_tokens = config.examples.row_tokens = 1024
+    # Room for BoolQ's longest passages, some 1,300 tokens, and for demonstrations.
+    config.lm.max_tokens = config.examples.row_tokens = 2048
     return config

@@ -65,6 +65,8 @@ def run(
     for number, job in enumerate(ordered, start=1):
         path = job.path(root)
         logging.info("[%d/%d] %s", number, len(ordered), path.relative_to(root))
+        if not overwrite and (done := artifacts.find(path)):
+            _check_unchanged(done)
         try:
             prompter = None
             with artifacts.writing(
