@@ -253,7 +253,9 @@ def test_chunks_of_other_questions_are_refused(made, table):
     job = job_of(made, "nq", "test", retriever="base")
     file = job.retrieved_path(made[1].path) / "found.jsonl"
     whole = file.read_text()
-    file.write_text(whole.replace('"id": "', '"id": "x'))
+    assert '"id": "test' in whole
+    # As long as before: another length is told before.
+    file.write_text(whole.replace('"id": "test', '"id": "text'))
     (job.path(made[1].path) / "manifest.json").unlink()
     (job.path(made[1].path) / "predictions-00001-of-00002.jsonl").unlink()
     with pytest.raises(PredictionsError, match="retrieved for nq are of other quest"):
