@@ -88,9 +88,7 @@ def _finetune(
         settings.seed,
         mesh.local_rows(devices, batch_rows),
     )
-    decoder, tokenizer = inputs.load_lm(
-        config, workdir, _starts_from(config), devices
-    )
+    decoder, tokenizer = inputs.load_lm(config, workdir, _starts_from(config), devices)
     graphdef, params = nnx.split(decoder)
     optimiser = make_optimizer(settings)
     loss_fn = make_loss(config, graphdef, devices)
