@@ -80,7 +80,7 @@ def _set_recipe(config: Config) -> None:
     config.predict.num_chunks = 3  # as many as each question was trained with
     config.predict.max_answer_tokens = 10
     config.predict.batch_size = 20
-    config.evaluation.probe_questions = 10
+    config.evaluation.probe_questions = 8
     config.evaluation.probe_tokens = 1024  # three passages in one Background
 
 
