@@ -20,13 +20,14 @@ optimizer and libraries included.
 
 import json
 import pathlib
+import statistics
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
-from benchmarks import turns
+from benchmarks import command, turns
 
 _MODEL = flags.DEFINE_string("model", None, "A .gguf file or a Hugging Face folder.")
 _EXAMPLES = flags.DEFINE_string("examples", None, "What `build_examples` wrote.")
@@ -38,7 +39,7 @@ _SHORT_ROW_TOKENS = 512
 _PEAK, _WARMUP, _NUM_STEPS = 1e-5, 10, 1000  # of the schedule
 _DECAY, _CLIP = 0.1, 1.0
 _CHECKED = 5  # steps whose losses must agree
-_PEER_SIZES = {"float32": 4, "bfloat16": 8}  # of 1, 2, 4, 8 and 16, the fastest here
+_PEER_SIZES = {"float32": 4, "bfloat16": 8}  # the fastest of those tried here
 _REMAT = "none"
 _CURVE_STEPS = 100  # of both precisions, see --curve
 _GOALS = {"ratio": 1.5, "memory_ratio": 0.6, "bfloat16_speedup": 1.4}
