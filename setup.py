@@ -58,6 +58,7 @@ EXTRAS = {
         # The pages' tests, in a real browser; axe finds what bars people from them.
         "axe-playwright-python==0.1.8",
         "beartype==0.22.9",
+        "peft==0.21.2",
         "playwright==1.65.2",
         "pytest==9.2.0",
         "ruff==0.17.6",

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,9 +19,11 @@ from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.manifests import ArtifactError
 from radit_jax.progress import duration, size
+from radit_jax.training import preemption
 from radit_jax.workdir import Workdir
 
 CONFIG_FILE = "config.json"  # in the workdir
+PROFILE_STEPS = 3  # of a training
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -45,6 +48,22 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Likewise; from 0.")
 def run_stage(run: Callable[[Config, Workdir, bool], object]) -> None:
     """Makes a stage's `run` the program: parse, validate, log, run."""
     run_main(stage_main(run))
+
+
+def run_training(run: Callable[..., object]) -> None:
+    """`run_stage` of a stage that trains, with a flag for a trace of a few steps."""
+    profile = flags.DEFINE_bool(
+        "profile",
+        False,
+        f"Trace {PROFILE_STEPS} steps into the metrics' folder, for XProf and "
+        "TensorBoard.",
+    )
+
+    def traced(config: Config, workdir: Workdir, overwrite: bool) -> object:
+        steps = PROFILE_STEPS if profile.value else 0
+        return run(config, workdir, overwrite, profile_steps=steps)
+
+    run_stage(traced)
 
 
 def stage_main(
@@ -169,6 +188,9 @@ def run_main(main: Callable[[Sequence[str]], None]) -> None:
             fail("interrupted; run the same command again: it resumes.")
         except app.UsageError:
             raise
+        except preemption.PreemptedError as stop:
+            print(stop, file=sys.stderr)
+            sys.exit(preemption.EXIT_STATUS)
         except (ValueError, OSError, RuntimeError) as error:
             if TRACEBACK.value:
                 raise
@@ -205,7 +227,11 @@ def _set_up_logging() -> None:
 def fail(message: str) -> None:
     """Prints an error and ends the program with status 1."""
     progress.clear_line()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        # An orderly end would wait for processes that may be gone.
+        sys.stdout.flush()
+        os._exit(1)
     sys.exit(1)
 
 

@@ -7,4 +7,4 @@ from launch import cli
 from radit_jax.stages import finetune_lm
 
 if __name__ == "__main__":
-    cli.run_stage(finetune_lm.run)
+    cli.run_training(finetune_lm.run)

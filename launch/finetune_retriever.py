@@ -7,4 +7,4 @@ from launch import cli
 from radit_jax.stages import finetune_retriever
 
 if __name__ == "__main__":
-    cli.run_stage(finetune_retriever.run)
+    cli.run_training(finetune_retriever.run)

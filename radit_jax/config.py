@@ -166,9 +166,26 @@ class LMTrainingConfig:
     # products; "mlp", those into the feed-forward layers, a sixth more work for less
     # than half the memory; "layer", all, a third more for the least.
     remat: str = "layer"
+    # 0: all parameters learn. Else LoRA adapters of this rank do, and nothing else.
+    lora_rank: int = 0
+    lora_alpha: float = 32.0  # what adapters add is scaled by alpha / rank
+    # Projections that get adapters, by their Hugging Face names.
+    lora_targets: tuple[str, ...] = (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    )
+    lora_save: str = "adapter"  # in PEFT's format; or "merged" into a whole model
     checkpoint_every: int = 100  # steps
+    keep_checkpoints: int = 2  # the newest ones, to go on from
     validate_every: int = 100  # steps: validation loss, best checkpoint kept
     validation_rows: int = 0  # packed rows that it is measured on; 0: all
+    # Validation questions that are answered with retrieval, as `predict` would, for
+    # their exact match (paper §3); 0: none.
+    validation_questions: int = 0
+    # The score that keeps a checkpoint: "validation_em" or "validation_loss"; "": the
+    # exact match where it is measured, as the paper does, else the loss.
+    choose_by: str = ""
+    patience: int = 0  # validations in a row with no better score end the run; 0: none
     fsdp: int = 1  # devices that share one copy of parameters and optimizer
     tensor: int = 1  # devices that share each matrix product
     seed: int = 0  # of the order of rows

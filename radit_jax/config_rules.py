@@ -24,6 +24,8 @@ _CHOICES = {
     "lm_training.examples": ("ra_it", "it", "ra_it_64shot"),
     "lm_training.remat": ("none", "mlp", "layer"),
     "lm_training.schedule": ("cosine", "linear"),
+    "lm_training.lora_save": ("adapter", "merged"),
+    "lm_training.choose_by": ("", "validation_em", "validation_loss"),
     "scoring.lm": ("base", "ra_it", "it"),
     "retriever_training.lm": ("base", "ra_it", "it"),
     "predict.lm": ("base", "ra_it", "it"),
@@ -45,6 +47,10 @@ _CHOICES = {
 }
 _ELEMENT_CHOICES = {
     "retrieve.splits": ("train", "validation", "dev", "corpus"),
+    "lm_training.lora_targets": (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    ),
     "scoring.splits": ("train", "corpus"),
     "predict.retrievers": ("none", "base", "tuned"),
 }
@@ -65,7 +71,10 @@ _MAY_BE_ZERO = (
     "instructions.corpus_queries",
     "scoring.max_questions",
     "predict.max_questions",
+    "lm_training.lora_rank",
     "lm_training.validation_rows",
+    "lm_training.validation_questions",
+    "lm_training.patience",
     "index.exact_below",
     "index.recall_noise",
     "index.num_leaves",
@@ -214,6 +223,11 @@ def _training_problems(config: Any) -> Iterator[str]:
                 f"--config.{name}.warmup_steps={section.warmup_steps} is more than "
                 f"num_steps={section.num_steps}; lower one or raise the other."
             )
+    if training.choose_by == "validation_em" and not training.validation_questions:
+        yield (
+            "--config.lm_training.choose_by=validation_em, but no exact match is "
+            "measured: set --config.lm_training.validation_questions."
+        )
 
 
 def _loss_problems(training: Any) -> Iterator[str]:

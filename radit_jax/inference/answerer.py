@@ -1,6 +1,9 @@
 """Answerer: what retrievers found for a question → prompts → answers (Eq. 2)."""
 
 from collections.abc import Sequence
+from typing import Any
+
+from jax.sharding import Mesh
 
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
@@ -32,6 +35,7 @@ class Answerer:
         tokenizer: LMTokenizer,
         store: ChunkStore,
         shown: Sequence[Instruction] = (),
+        devices: Mesh | None = None,
     ):
         """Places the LM on all devices.
 
@@ -41,6 +45,7 @@ class Answerer:
           tokenizer: the LM's.
           store: of the chunks that were retrieved.
           shown: demonstrations before every prompt; the nearest last.
+          devices: None: a mesh of all, each with a whole LM.
         """
         settings = config.predict
         self._config, self._tokenizer, self._store = config, tokenizer, store
@@ -55,8 +60,14 @@ class Answerer:
             Stops(tokenizer, decoder.config.vocab_size, settings.stop),
             Sampling(settings.temperature, settings.top_p, settings.seed),
         )
-        devices = mesh.make_mesh(tensor=config.lm.tensor)
+        devices = (
+            mesh.make_mesh(tensor=config.lm.tensor) if devices is None else devices
+        )
         self._sampler = Sampler(decoder, eos_id=tokenizer.eos_id, mesh=devices)
+
+    def set_params(self, params: Any) -> None:
+        """See `Sampler.set_params`."""
+        self._sampler.set_params(params)
 
     def answer(
         self,

@@ -74,7 +74,7 @@ def read(
         x = x + layer.attention.output(mixed)
         return x + layer.mlp(layer.mlp_norm(x)), new
 
-    return jax.lax.scan(body, decoder.embedding[...][tokens], (stack, caches))
+    return jax.lax.scan(body, decoder.embed(tokens), (stack, caches))
 
 
 def starts(prefix: Prefix | None, num_rows: int) -> Int[Array, "b"]:

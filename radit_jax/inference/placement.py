@@ -100,6 +100,10 @@ class PlacedDecoder:
 
         return call
 
+    def set_params(self, params: Any) -> None:
+        """Others, placed as the first were: nothing is compiled again."""
+        self._params = params
+
     def put(self, batch: Any) -> Any:
         """Places NumPy arrays with a leading row axis."""
         if self.mesh is None:

@@ -59,6 +59,11 @@ class Sampler:
         self._rescore = self._placed.compile(cached_steps.rescore)
         self._select = jax.jit(cached_steps.select)
 
+    def set_params(self, params: Any) -> None:
+        """Others, placed as the first were: what is compiled and no cache is kept."""
+        self._placed.set_params(params)
+        self._prefixes.clear()
+
     def prefill(
         self, prompts: Sequence[Tokens], num_rows: int = 0, prefix: Tokens = ()
     ) -> Prefilled:

@@ -25,7 +25,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
 }
-UNSPLIT = ("layers", "head", None)
+UNSPLIT = ("layers", "head", "rank", None)
 
 Names = tuple[str | None, ...]  # of an array's dimensions
 

@@ -134,6 +134,10 @@ class Decoder(nnx.Module):
         tied = self.head_weight is None
         return self.embedding[...] if tied else self.head_weight[...]
 
+    def embed(self, tokens: Int[Array, "b l"]) -> Float[Array, "b l d"]:
+        """The embedding rows of `tokens`, float32."""
+        return self.embedding[...][tokens].astype(jnp.float32)
+
     def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
         """Scores of every vocabulary entry, float32, before the softmax."""
         return layers.einsum(
@@ -169,7 +173,7 @@ class Decoder(nnx.Module):
             x = nnx.merge(graphdef, params)(x, rope, mask)
             return axes.constrain(x, *_STREAM), None
 
-        x = axes.constrain(self.embedding[...][tokens], *_STREAM)
+        x = axes.constrain(self.embed(tokens), *_STREAM)
         x, _ = jax.lax.scan(layers.maybe_remat(body, config.remat), x, stack)
         return self.final_norm(x)
 

@@ -123,12 +123,48 @@ class Projection(nnx.Module):
         in_letters, out_letters = "xyz"[: len(ins)], "uvw"[: len(outs)]
         self.spec = f"bl{in_letters},{in_letters}{out_letters}->bl{out_letters}"
         self.axes = tuple(name for name, _ in (*ins, *outs))
+        self.num_layers, self.ins, self.outs = num_layers, ins, outs
         self.dtype = dtype
+        self.lora: LowRank | None = None  # models.lora sets it
 
     def __call__(self, x: Float[Array, "b l *ins"]) -> Float[Array, "b l *outs"]:
         """Maps each token's vector."""
         y = einsum(self.spec, x, self.weight[...], self.dtype, self.axes)
+        y = y if self.lora is None else y + self.lora(x)
         return y if self.bias is None else y + self.bias[...][None, None]
+
+
+class LowRank(nnx.Module):
+    """scale · x A B: what LoRA adds to a projection (Hu et al. 2021).
+
+    B begins at zero, so that nothing is added at first; A is drawn as PEFT draws it,
+    uniformly within ±1/√inputs.
+    """
+
+    def __init__(self, projection: Projection, rank: int, scale: float, rngs: nnx.Rngs):
+        ins, outs = projection.ins, projection.outs
+        layers, ranks = ("layers", projection.num_layers), ("rank", rank)
+        bound = math.prod(size for _, size in ins) ** -0.5
+        axes, shape = zip(layers, *ins, ranks, strict=True)
+        drawn = jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound)
+        self.a = nnx.LoRAParam(drawn, axes=axes)
+        axes, shape = zip(layers, ranks, *outs, strict=True)
+        self.b = nnx.LoRAParam(jnp.zeros(shape, jnp.float32), axes=axes)
+        in_letters, out_letters = "xyz"[: len(ins)], "uvw"[: len(outs)]
+        self.a_spec = f"bl{in_letters},{in_letters}r->blr"
+        self.b_spec = f"blr,r{out_letters}->bl{out_letters}"
+        self.merge_spec = f"n{in_letters}r,nr{out_letters}->n{in_letters}{out_letters}"
+        self.scale, self.dtype = scale, projection.dtype
+
+    def __call__(self, x: Float[Array, "b l *ins"]) -> Float[Array, "b l *outs"]:
+        """What is added for each token."""
+        inner = einsum(self.a_spec, x, self.a[...], self.dtype)
+        return self.scale * einsum(self.b_spec, inner, self.b[...], self.dtype)
+
+    def product(self) -> Float[Array, "n *ins_and_outs"]:
+        """scale · A B, what a merged weight holds of it, float32."""
+        product = _einsum(self.merge_spec, self.a[...], self.b[...], "float32")
+        return self.scale * product
 
 
 class RMSNorm(nnx.Module):

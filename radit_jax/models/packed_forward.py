@@ -74,13 +74,19 @@ def read_targets(
     )
     seen = span_attention.spans(segment_ids, config.sliding_window)
     context = Context(layers.rope_table(positions, frequencies), seen, segment_ids)
-    graphdef, params = nnx.split(decoder.layers)
+    graphdef, params, frozen = _split(decoder.layers)
     stack = _Stack(graphdef, config, KEPT[remat])
-    x = axes.constrain(decoder.embedding[...][tokens], *_STREAM)
-    x, params = _run(stack, params, x, context)
-    last = jax.tree.map(lambda p: p[-1], params)
+    x = axes.constrain(decoder.embed(tokens), *_STREAM)
+    x, params = _run(stack, params, frozen, x, context)
+    last = jax.tree.map(lambda p: p[-1], (params, frozen))
     x = stack.last_layer(last, x, context, target_positions)
     return Targets(decoder.final_norm(x), params)
+
+
+def _split(stacked: DecoderLayer) -> tuple[Any, Any, Any]:
+    """Their graph, what learns and what does not: adapters, where they have any."""
+    graphdef, adapters, rest = nnx.split(stacked, nnx.LoRAParam, ...)
+    return (graphdef, adapters, rest) if adapters else (graphdef, rest, adapters)
 
 
 class _Stack(NamedTuple):
@@ -92,7 +98,7 @@ class _Stack(NamedTuple):
 
     def layer(self, params: Any, x, context: Context, note: Note):
         """One layer; what `note` is given by name, it may give back from memory."""
-        layer = nnx.merge(self.graphdef, params)
+        layer = nnx.merge(self.graphdef, *params)
         normed = layer.attention_norm(x)
         key, value = self._key_value(layer, normed, context.rope)
         query = self._turned(layer.attention.query(normed), context.rope, "heads")
@@ -103,7 +109,7 @@ class _Stack(NamedTuple):
 
     def last_layer(self, params: Any, x, context: Context, places: Int[Array, "b t"]):
         """Keys and values of all tokens; all else at `places`, [b t d]."""
-        layer = nnx.merge(self.graphdef, params)
+        layer = nnx.merge(self.graphdef, *params)
         normed = layer.attention_norm(x)
         key, value = self._key_value(layer, normed, context.rope)
         rope = tuple(_take(table, places) for table in context.rope)
@@ -156,23 +162,29 @@ def _forget(name: str, value: Array) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(stack: _Stack, params: Any, x: Float[Array, "b l d"], context: Context):
+def _run(
+    stack: _Stack,
+    params: Any,
+    frozen: Any,
+    x: Float[Array, "b l d"],
+    context: Context,
+):
     """All layers but the last, and the parameters of all, as they were given."""
-    return _run_forward(stack, params, x, context)[0]
+    return _run_forward(stack, params, frozen, x, context)[0]
 
 
-def _run_forward(stack: _Stack, params, x, context):
+def _run_forward(stack: _Stack, params, frozen, x, context):
     def step(x, i):
-        y, kept = stack.keep(_at(params, i), x, context)
+        y, kept = stack.keep(_at((params, frozen), i), x, context)
         return y, (x, kept)
 
     numbers = jnp.arange(stack.config.num_layers - 1)
     y, kept = jax.lax.scan(step, x, numbers)
-    return (y, params), (params, context, kept)
+    return (y, params), (params, frozen, context, kept)
 
 
 def _run_backward(stack: _Stack, saved, cotangents):
-    params, context, kept = saved
+    params, frozen, context, kept = saved
 
     def step(carry, xs):
         y_bar, sums = carry
@@ -182,7 +194,7 @@ def _run_backward(stack: _Stack, saved, cotangents):
             return _recall(kept[name], value) if name in kept else value
 
         def layer(params, x):
-            return stack.layer(params, x, context, note)
+            return stack.layer((params, _at(frozen, i)), x, context, note)
 
         _, backward = jax.vjp(layer, _at(params, i), x)
         gradient, x_bar = backward(y_bar)
@@ -191,7 +203,7 @@ def _run_backward(stack: _Stack, saved, cotangents):
 
     numbers = jnp.arange(stack.config.num_layers - 1)
     (x_bar, sums), _ = jax.lax.scan(step, cotangents, (numbers, kept), reverse=True)
-    return sums, x_bar, None
+    return sums, None, x_bar, None
 
 
 _run.defvjp(_run_forward, _run_backward)

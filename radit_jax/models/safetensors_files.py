@@ -42,6 +42,11 @@ def read(directory: epath.Path) -> dict[str, Tensor]:
     return tensors
 
 
+def read_file(path: epath.Path) -> dict[str, Tensor]:
+    """The tensors of one file; see `read`."""
+    return _read_header(path)
+
+
 def _files(directory: epath.Path) -> list[epath.Path]:
     if (directory / _INDEX).exists():
         index = json.loads((directory / _INDEX).read_text())

@@ -138,9 +138,7 @@ class _LMs:
 
     def tokenizer(self, name: str) -> LMTokenizer:
         """Of the LM, which need not be loaded."""
-        path = self._config.lm.path
-        if name != "base":
-            path = self._workdir.lm(name) / "model"
+        path = inputs.lm_path(self._config, self._workdir, name)
         return pretrained.load_lm_tokenizer(path)
 
     def load(self, name: str) -> tuple[Sampler, LMTokenizer, Stops]:

@@ -36,6 +36,7 @@ def run(
     workdir: Workdir,
     overwrite: bool = False,
     folder: epath.PathLike | None = None,
+    profile_steps: int = 0,
 ) -> Artifact:
     """Tunes the query tower; writes `model/` (Hugging Face), metrics and scalars.
 
@@ -48,6 +49,7 @@ def run(
       workdir: where the scores are.
       overwrite: see `artifacts.writing`.
       folder: of the output; None: the workdir's own. No later stage looks elsewhere.
+      profile_steps: that are traced, for TensorBoard.
     """
     folder = output(config, workdir) if folder is None else epath.Path(folder)
     settings = config.retriever_training.resolved(config.encoder.temperature)
@@ -55,7 +57,7 @@ def run(
     with artifacts.writing(folder, "finetune_retriever", *made_of, overwrite) as draft:
         if draft is not None:
             draft.temporary = training_run.TEMPORARY
-            _finetune(config, workdir, settings, draft)
+            _finetune(config, workdir, settings, draft, profile_steps)
     training_run.clean(folder)
     return artifacts.load(folder, "finetune_retriever")
 
@@ -122,7 +124,11 @@ def _open_towers(config: Config, workdir: Workdir) -> _Towers:
 
 
 def _finetune(
-    config: Config, workdir: Workdir, settings: RetrieverTrainingConfig, draft: Draft
+    config: Config,
+    workdir: Workdir,
+    settings: RetrieverTrainingConfig,
+    draft: Draft,
+    profile_steps: int,
 ) -> None:
     towers, devices = _open_towers(config, workdir), mesh.make_mesh()
     parts = [supervised(config, workdir, split) for split in ("train", "corpus")]
@@ -151,13 +157,16 @@ def _finetune(
         validate_every=settings.validate_every,
         validation_name="validation_mrr",
         larger_is_better=True,
+        profile_steps=profile_steps,
     )
     result = training_run.train(
         plan,
         train_step.make_train_step(objective, optimiser, mesh=devices),
         state.init_state(params, optimiser.transformation, devices, settings.seed),
         Batches(parts, settings, towers.query, passages_of, devices),
-        (lambda now: quality.mrr(now["query"])) if quality.is_known else None,
+        (lambda now: {"validation_mrr": quality.mrr(now["query"])})
+        if quality.is_known
+        else None,
         devices,
     )
     draft.counts |= {

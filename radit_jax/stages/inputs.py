@@ -11,7 +11,7 @@ from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
-from radit_jax.models import pretrained, shards
+from radit_jax.models import lora, peft, pretrained, shards
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.retrieval import bm25_index, index
@@ -83,6 +83,14 @@ def retriever_questions(config: Config, workdir: Workdir, split: str) -> Retriev
     return RetrievedLines(_retrieved_file(workdir, "base", split), tasks)
 
 
+def lm_path(config: Config, workdir: Workdir, name: str) -> epath.Path:
+    """Where an LM's weights and tokenizer are: of an adapter, the base LM's."""
+    tuned = workdir.lm(name)
+    if name == "base" or (tuned / "adapter").exists():
+        return epath.Path(config.lm.path)
+    return tuned / "model"
+
+
 def load_lm(
     config: Config,
     workdir: Workdir,
@@ -91,25 +99,41 @@ def load_lm(
 ) -> tuple[Decoder, LMTokenizer]:
     """The base LM, or the one that `finetune_lm` wrote under `name`.
 
+    Adapters are merged into the base LM, so that they cost nothing afterwards.
+
     Args:
       config: its section `lm`.
       workdir: of the run.
       name: "base" or the tuned LM's.
       devices: where its parameters go, each shard straight to its device; None: the
         default device.
+
+    Raises:
+      ArtifactError: the adapters are of another base LM than the config's.
     """
-    path = config.lm.path if name == "base" else workdir.lm(name) / "model"
-    decoder, tokenizer = pretrained.load_lm(
-        path,
-        config.lm.compute_dtype,
-        place=shards.on_default_device if devices is None else mesh.places(devices),
-    )
+    path = lm_path(config, workdir, name)
+    place = shards.on_default_device if devices is None else mesh.places(devices)
+    decoder, tokenizer = pretrained.load_lm(path, config.lm.compute_dtype, place=place)
     if config.lm.max_tokens > decoder.config.max_positions:
         raise ValueError(
             f"--config.lm.max_tokens={config.lm.max_tokens} is more than the "
             f"{decoder.config.max_positions} positions of the LM in {path}; lower it."
         )
+    adapter = workdir.lm(name) / "adapter"
+    if name != "base" and adapter.exists():
+        _check_base(config, workdir, name)
+        lora.merge(decoder, peft.load(adapter, decoder.config, place))
     return decoder, tokenizer
+
+
+def _check_base(config: Config, workdir: Workdir, name: str) -> None:
+    tuned = artifacts.load(workdir.lm(name), "finetune_lm")
+    if tuned.manifest["inputs"]["lm"] != fingerprint.hash_files(config.lm.path):
+        raise artifacts.ArtifactError(
+            f"{tuned.path / 'adapter'} was trained on another LM than the one in "
+            f"{config.lm.path}; set --config.lm.path to that one, or run `python -m "
+            f"launch.finetune_lm --config.lm_training.examples={name} --overwrite`."
+        )
 
 
 def query_settings(config: Config) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Checkpoints of a run: written whole or not at all, checked when read (Orbax)."""
 
+import contextlib
 import json
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -25,9 +27,11 @@ class RestoreError(RuntimeError):
 class Checkpointer:
     """The newest checkpoints of one tree of arrays, with a JSON dict beside each.
 
-    Orbax writes into a temporary folder and renames it, so a killed run leaves no
-    half checkpoint. It does not notice flipped bits in what it reads back; the
-    checksums that are kept in the JSON do.
+    `save` returns once the arrays are copied to the host; a thread writes them while
+    the run goes on. Orbax writes into a temporary folder and renames it, so a killed
+    run leaves no half checkpoint. It does not notice flipped bits in what it reads
+    back; the checksums that are kept in the JSON do. Older checkpoints are deleted
+    here and not by Orbax: when the next call finds the newer one whole.
     """
 
     def __init__(self, path: epath.PathLike, keep: int = 2):
@@ -35,10 +39,11 @@ class Checkpointer:
 
         Args:
           path: of the folder; shared by all processes.
-          keep: newest checkpoints that stay.
+          keep: newest checkpoints that stay, besides one that is being written.
         """
         self.path = epath.Path(path).expanduser().resolve()
         self._keep = keep
+        self._writing: tuple[int, int] | None = None  # step, bytes
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
@@ -46,35 +51,41 @@ class Checkpointer:
             self.path,
             item_names=("state", "data"),
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep,
-                # A failed write must be known before the next step is taken.
-                enable_async_checkpointing=False,
+                enable_async_checkpointing=True,
                 cleanup_tmp_directories=True,
             ),
         )
 
     def latest_step(self) -> int | None:
-        """The newest step that was saved, good or not."""
+        """The newest step that is wholly written, good or not.
+
+        Raises:
+          SaveError: the last save failed.
+        """
+        self.wait()
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, data_state: dict[str, Any]) -> None:
-        """Writes a checkpoint; when this returns, it is whole.
+        """Starts to write a checkpoint; waits for the one before it.
 
         A checkpoint of the same step or of later ones is replaced: the run went back
         and its old future is void.
 
         Args:
           step: updates done.
-          state: tree of arrays.
+          state: tree of arrays; the caller may donate them right afterwards.
           data_state: what JSON can hold, such as the data iterator's position.
 
         Raises:
-          SaveError: if it cannot be written.
+          SaveError: if it, or the one before it, cannot be written.
         """
+        self.wait()
         arrays = layout.named_leaves(state)
         data = {"leaves": layout.describe(arrays), "data_state": data_state}
         data["crc32"] = _crc32(data)
-        try:
+        num_bytes = sum(array.size * array.dtype.itemsize for array in arrays.values())
+        self._writing = (step, num_bytes)
+        with self._failures_told():
             for old in self._manager.all_steps():
                 if old >= step:
                     self._manager.delete(old)
@@ -85,18 +96,51 @@ class Checkpointer:
                 ),
                 force=True,
             )
+
+    def check(self) -> None:
+        """Looks, without waiting, whether the last save has failed.
+
+        Raises:
+          SaveError: it has.
+        """
+        if self._writing is not None:
+            with self._failures_told():
+                self._manager.check_for_errors()
+                if not self._manager.is_saving_in_progress():
+                    # Its own thread may have been told of the failure instead.
+                    self._manager.wait_until_finished()
+
+    def wait(self) -> None:
+        """Waits until the last save is whole, and deletes what is too old.
+
+        Raises:
+          SaveError: it failed.
+        """
+        if self._writing is None:
+            return
+        with self._failures_told():
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+            for old in sorted(self._manager.all_steps())[: -self._keep]:
+                self._manager.delete(old)
+        self._writing = None
+
+    @contextlib.contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
         # TensorStore reports a full disk as ValueError or RuntimeError.
         except Exception as error:
-            raise self._save_error(step, arrays, error) from error
+            (step, num_bytes), self._writing = self._writing, None
+            raise self._save_error(step, num_bytes, error) from error
 
-    def _save_error(self, step: int, arrays: dict[str, Any], error: Exception):
+    def _save_error(self, step: int, num_bytes: int, error: Exception) -> SaveError:
         try:
             self._manager = self._open()  # frees the half-written folder's space
         except OSError as second:
             logging.warning("%s could not be cleaned: %s", self.path, second)
-        last = self.latest_step()
+        last = self._manager.latest_step()
         kept = "none was saved before" if last is None else f"the last is step {last}"
-        num_bytes = sum(array.size * array.dtype.itemsize for array in arrays.values())
         return SaveError(
             f"the checkpoint of step {step} ({num_bytes / 1e6:.4g} MB) could not be "
             f"written to {self.path}: {_first_words(error)}. Earlier checkpoints are "
@@ -120,7 +164,9 @@ class Checkpointer:
         Raises:
           RestoreError: if the newest good checkpoint is of another model or
             optimizer, with every difference; or if none is good.
+          SaveError: the last save failed.
         """
+        self.wait()
         steps = sorted(self._manager.all_steps(), reverse=True)
         failures: dict[int, str] = {}
         for step in steps:
@@ -188,7 +234,15 @@ class Checkpointer:
         self._manager.reload()
 
     def close(self) -> None:
-        """Frees the manager's threads."""
+        """Ends a save that is under way, and frees the manager's threads.
+
+        A failure is only logged, lest it hide the error that ended the run; `wait`
+        raises it.
+        """
+        try:
+            self.wait()
+        except SaveError as error:
+            logging.error("%s", error)
         self._manager.close()
 
 

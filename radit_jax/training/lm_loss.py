@@ -15,23 +15,24 @@ Batch = dict[str, Array]  # of `instruct.packing.Row.arrays`, [b …]
 
 @dataclasses.dataclass(frozen=True)  # no slots: JAX refers to it weakly
 class NextTokenLoss:
-    """(params, batch) → (summed loss, target tokens, {}): a `train_step.LossFn`."""
+    """(params, batch[, frozen]) → (summed loss, target tokens, {}): a `LossFn`."""
 
     graphdef: Any  # of the decoder
     remat: str = "none"  # see `packed_forward.read_targets`
     block_tokens: int = 512  # targets that meet the head together on a device
 
-    def __call__(self, params: Any, batch: Batch):
+    def __call__(self, params: Any, batch: Batch, frozen: Any = None):
         """−Σ log p(target) over the target tokens, nats, and how many they are."""
-        return self.threaded(params, batch)[0]
+        return self.threaded(params, batch, frozen)[0]
 
-    def threaded(self, params: Any, batch: Batch):
+    def threaded(self, params: Any, batch: Batch, frozen: Any = None):
         """The same, and the parameters as they were given.
 
         A sum of gradients that is given back as their cotangent is added to in place:
         see `packed_forward.read_targets`.
         """
-        decoder = nnx.merge(self.graphdef, params)
+        rest = () if frozen is None else (frozen,)
+        decoder = nnx.merge(self.graphdef, params, *rest)
         found = packed_forward.read_targets(
             decoder,
             batch["tokens"],

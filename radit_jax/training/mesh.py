@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
@@ -79,6 +80,30 @@ def param_shardings(tree: Any, mesh: Mesh) -> Any:
         return leaf.replace(NamedSharding(mesh, partition_spec(leaf, mesh)))
 
     return jax.tree.map(place, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+def check_divides(params: Any, mesh: Mesh) -> None:
+    """Checks that each mesh axis splits some parameter; says what it leaves whole.
+
+    Raises:
+      ValueError: an axis of the mesh divides none of the sizes that it should split.
+    """
+    sizes: dict[str, set[tuple[str, int]]] = {}
+    for leaf in jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, nnx.Variable)):
+        names = leaf.get_metadata("axes", None) or ()
+        for name, size in zip(names, leaf.get_value().shape, strict=False):
+            for axis in axes_lib.RULES.get(name, ()):
+                sizes.setdefault(axis, set()).add((name, size))
+    for axis, found in sizes.items():
+        parts = mesh.shape[axis]
+        whole = [f"{name}={size}" for name, size in sorted(found) if size % parts]
+        if len(whole) == len(found):
+            raise ValueError(
+                f"the mesh axis {axis}={parts} divides none of the model's sizes that "
+                f"it splits: {', '.join(whole)}; choose {axis} so that it divides them."
+            )
+        if whole:
+            logging.info("the mesh axis %s=%d leaves %s whole.", axis, parts, whole)
 
 
 def partition_spec(variable: nnx.Variable, mesh: Mesh) -> PartitionSpec:

@@ -13,7 +13,8 @@ class MetricWriter:
     """Writes scalars to `path/metrics.jsonl` and, beside it, TensorBoard events.
 
     Only process 0 writes. A line is `{"step": 3, "loss": 1.25}`; several lines may
-    have the same step (a training loss, then a validation score).
+    have the same step (a training loss, then a validation score). How fast a step
+    was goes to TensorBoard alone, so that the lines of two equal runs are equal.
     """
 
     def __init__(self, path: epath.PathLike):
@@ -46,8 +47,18 @@ class MetricWriter:
             str(self.path), purge_step=step + 1, filename_suffix=suffix
         )
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    def write(
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        speed: Mapping[str, float] | None = None,
+    ) -> None:
         """Adds scalars of a step and flushes them.
+
+        Args:
+          step: updates done.
+          metrics: what the run computed.
+          speed: of `Speedometer.read`.
 
         Raises:
           RuntimeError: before `start`.
@@ -62,7 +73,7 @@ class MetricWriter:
         scalars = {name: float(value) for name, value in sorted(metrics.items())}
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": step} | scalars) + "\n")
-        for name, value in scalars.items():
+        for name, value in (scalars | dict(speed or {})).items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ class TrainState:
     """
 
     step: Any  # int32 scalar: updates done
-    params: Any  # `nnx.State` of the model, float32
+    params: Any  # `nnx.State` of what learns, float32
     opt_state: Any  # of the optimizer
     rng: Any  # uint32 key data of the run's random stream
 
@@ -56,11 +56,7 @@ def init_state(
       uses_up: parameters that lie on the mesh already become the state's own, and
         their memory goes to the first update; else the caller's copy stays good.
     """
-    placed = jax.tree.map(
-        functools.partial(_place, uses_up=uses_up),
-        params,
-        mesh_lib.param_shardings(params, mesh),
-    )
+    placed = place(params, mesh, uses_up=uses_up)
     opt_shardings = mesh_lib.param_shardings(jax.eval_shape(tx.init, placed), mesh)
     whole = mesh_lib.replicated(mesh)
     return TrainState(
@@ -75,6 +71,15 @@ def abstract(tree: Any) -> Any:
     """Shapes, dtypes and shardings of a tree, without its values."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+    )
+
+
+def place(params: Any, mesh: Mesh, *, uses_up: bool = False) -> Any:
+    """Parameters on the mesh by their `axes`; see `init_state`."""
+    return jax.tree.map(
+        functools.partial(_place, uses_up=uses_up),
+        params,
+        mesh_lib.param_shardings(params, mesh),
     )
 
 

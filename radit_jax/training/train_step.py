@@ -1,5 +1,6 @@
 """One update: summed gradients of micro-batches over their summed weight."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,8 @@ from radit_jax.training import mesh as mesh_lib
 from radit_jax.training import optimizer as optimizer_lib
 from radit_jax.training import state as state_lib
 
-# (params, micro-batch) -> (loss summed, its weight, other sums to report)
-LossFn = Callable[[Any, Any], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+# (params, micro-batch[, frozen]) -> (loss summed, its weight, other sums to report)
+LossFn = Callable[..., tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
 StepFn = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
 
 
@@ -23,6 +24,8 @@ def make_train_step(
     accumulation_steps: int = 1,
     *,
     mesh: Mesh,
+    frozen: Any = None,
+    count_fn: Callable[[Any], dict[str, jax.Array]] | None = None,
 ) -> StepFn:
     """Compiles `(state, batch) -> (state, metrics)`; the state is donated.
 
@@ -38,22 +41,28 @@ def make_train_step(
       optimizer: of `make_optimizer`.
       accumulation_steps: micro-batches that a batch is cut into; divides it.
       mesh: where the state lives.
+      frozen: placed arrays that the loss reads too and that do not learn: they have
+        neither gradients nor optimizer state. None: there are none.
+      count_fn: batch → further scalars to report as they are.
 
     Returns:
       The step. Its metrics are scalars: `loss`, `weight`, `gradient_norm` (before
-      clipping), `learning_rate`, and the means of the further sums.
+      clipping), `learning_rate`, the means of the further sums, and the counts.
 
     Raises:
       ValueError: from the step, if the batch cannot be cut evenly.
     """
 
-    def step(state: state_lib.TrainState, batch: Any):
+    def step(state: state_lib.TrainState, batch: Any, frozen: Any = None):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return update(state, batch)
+            return update(state, batch, frozen)
 
-    def update(state: state_lib.TrainState, batch: Any):
+    def update(state: state_lib.TrainState, batch: Any, frozen: Any):
+        threaded = getattr(loss_fn, "threaded", None) or _threaded(loss_fn)
+        if frozen is not None:
+            threaded = functools.partial(threaded, frozen=frozen)
         sums, gradients = _accumulate(
-            loss_fn, state.params, batch, accumulation_steps, mesh
+            threaded, state.params, batch, accumulation_steps, mesh
         )
         loss_sum, weight, aux = sums
         # Times, not divided by: XLA then makes it part of what reads the gradients.
@@ -67,13 +76,16 @@ def make_train_step(
             "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
         }
+        metrics |= {} if count_fn is None else count_fn(batch)
         params = optax.apply_updates(state.params, updates)
         after = state_lib.TrainState(state.step + 1, params, opt_state, state.rng)
         return _pin(after, mesh), jax.lax.with_sharding_constraint(
             metrics, mesh_lib.replicated(mesh)
         )
 
-    return jax.jit(step, donate_argnums=0)
+    jitted = jax.jit(step, donate_argnums=0)
+    # An argument rather than a constant of the program, which would hold a copy.
+    return jitted if frozen is None else functools.partial(jitted, frozen=frozen)
 
 
 def _pin(state: state_lib.TrainState, mesh: Mesh) -> state_lib.TrainState:
@@ -83,9 +95,8 @@ def _pin(state: state_lib.TrainState, mesh: Mesh) -> state_lib.TrainState:
     return jax.lax.with_sharding_constraint(state, shardings)
 
 
-def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, mesh: Mesh):
+def _accumulate(threaded: Callable, params: Any, batch: Any, num: int, mesh: Mesh):
     """Sums `((loss_sum, weight, aux), gradients)` over `num` micro-batches."""
-    threaded = getattr(loss_fn, "threaded", None) or _threaded(loss_fn)
 
     def one(total: Any, micro: Any):
         def loss(params: Any):
@@ -110,7 +121,7 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, mesh: Mesh):
 
 
 def _threaded(loss_fn: LossFn) -> Callable:
-    return lambda params, micro: (loss_fn(params, micro), params)
+    return lambda params, micro, **frozen: (loss_fn(params, micro, **frozen), params)
 
 
 def _cut(batch: Any, num: int) -> Any:

@@ -1,11 +1,15 @@
 """One of two processes of a job: what test_two_processes.py starts."""
 
+import os
+import signal
 import sys
 
 import jax
 from etils import epath
 
 from configs import toy as toy_config
+from launch import cli
+from radit_jax.instruct.batches import RowBatches
 from radit_jax.stages import (
     build_index,
     embed_corpus,
@@ -28,9 +32,12 @@ STAGES = (
 )
 
 
-def run(process: int, port: str, world: str, workdir: str) -> None:
-    """Runs the stages that all processes of a job run."""
-    jax.distributed.initialize(f"localhost:{port}", 2, process)
+def run(process: int, port: str, world: str, workdir: str, dies_at: str) -> None:
+    """Runs the stages that all processes of a job run, each in its launcher's way."""
+    die_at_batch(int(dies_at))
+    jax.distributed.initialize(
+        f"localhost:{port}", 2, process, heartbeat_timeout_seconds=20
+    )
     assert (jax.local_device_count(), jax.device_count()) == (2, 4)
     config = toy_config.get_config(world)
     config.lm_training.fsdp = 4  # no process holds the LM: it is saved together
@@ -38,5 +45,20 @@ def run(process: int, port: str, world: str, workdir: str) -> None:
         stage.run(config, Workdir(epath.Path(workdir)))
 
 
+def die_at_batch(number: int) -> None:
+    """Sends this process SIGKILL when stage 6 asks for this batch; 0: never."""
+    drawn, original = [], RowBatches.__next__
+
+    def counted(batches):
+        drawn.append(None)
+        if len(drawn) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(batches)
+
+    RowBatches.__next__ = counted
+
+
 if __name__ == "__main__":
-    run(int(sys.argv[1]), *sys.argv[2:])
+    arguments = sys.argv[1:]
+    sys.argv[1:] = []
+    cli.run_main(lambda _: run(int(arguments[0]), *arguments[1:]))

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +18,11 @@ _PROGRAM = "tests.end_to_end.stages_process"
 
 
 @pytest.fixture(scope="module")
-def workdir(toy_run, tmp_path_factory):
-    """The toy run again, its distributed stages made by two processes."""
+def made(toy_run, tmp_path_factory):
+    """The toy run again, its distributed stages made by two processes.
+
+    One of them is killed in the midst of stage 6, and both are started again.
+    """
     workdir = toy_run.copy(tmp_path_factory.mktemp("two") / "run")
     for made in (
         workdir.embeddings,
@@ -30,25 +34,51 @@ def workdir(toy_run, tmp_path_factory):
         workdir.predictions("base"),
     ):
         made.rmtree()
+    ended = [_ended(job) for job in _start(toy_run, workdir, dies_at=12)]
+    for job in _start(toy_run, workdir):
+        status, said = _ended(job)
+        assert status == 0, said[-3000:]
+    return workdir, ended
+
+
+def _start(toy_run, workdir, dies_at=0):
+    """Two processes of a job; the second kills itself at a batch of stage 6."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = str(probe.getsockname()[1])
     flags = "--xla_force_host_platform_device_count=2"
     arguments = [port, str(toy_run.world), str(workdir.path)]
-    running = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-m", _PROGRAM, str(process), *arguments],
+            [sys.executable, "-m", _PROGRAM, str(process), *arguments, str(dies)],
             cwd=pathlib.Path(__file__).parents[2],
             env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
             stderr=subprocess.PIPE,
             text=True,
         )
-        for process in range(2)
+        for process, dies in ((0, 0), (1, dies_at))
     ]
-    for process in running:
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors[-3000:]
-    return workdir
+
+
+def _ended(job):
+    """Exit status, and what it said; the time limit is the job's own and some more."""
+    _, said = job.communicate(timeout=600)
+    return job.returncode, said
+
+
+@pytest.fixture(scope="module")
+def workdir(made):
+    return made[0]
+
+
+def test_the_process_that_is_left_says_what_happened(made, toy_run):
+    _, ((survivor, said), (killed, _)) = made
+    assert killed == -signal.SIGKILL
+    # Whichever of the two sees it first: the step, or JAX' own watch over processes.
+    ours = "process 0 of 2 cannot go on, most likely because another one has ended"
+    jax_says = "most likely indicates that another task died"
+    assert survivor in (1, -signal.SIGABRT), said[:3000]
+    assert ours in said or jax_says in said, said[:3000]
 
 
 def _tensors(folder, pattern):

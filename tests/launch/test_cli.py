@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from radit_jax.testing import toy
+from radit_jax.training import preemption
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,18 @@ def test_serving_other_machines_needs_a_token(tmp_path):
     code, said = launch("serve", f"--workdir={tmp_path}", "--host=0.0.0.0")
     assert code == 1
     assert "there is no token. Set the environment variable RADIT_TOKEN" in said
+
+
+def test_a_run_that_was_asked_to_end_has_a_status_of_its_own():
+    program = (
+        "from launch import cli\n"
+        "from radit_jax.training.preemption import PreemptedError\n"
+        "def main(argv):\n"
+        "    raise PreemptedError('SIGTERM after step 3; saved x.')\n"
+        "cli.run_main(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == preemption.EXIT_STATUS == 75
+    assert done.stderr.splitlines()[-1] == "SIGTERM after step 3; saved x."

@@ -1,4 +1,6 @@
+import contextlib
 import functools
+import signal
 
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ from radit_jax.training import mesh as mesh_lib
 from radit_jax.training.checkpoint import Checkpointer, RestoreError
 from radit_jax.training.hooks import BestKeeper, CheckpointHook, ValidationHook
 from radit_jax.training.metrics import MetricWriter, read_metrics
+from radit_jax.training.preemption import PreemptedError, Watch
 
 from . import toy
 
@@ -27,21 +30,29 @@ def _noisy(step_fn):
     return jax.jit(step, donate_argnums=0)
 
 
-def _run(folder, num_steps, every=2, scores=SCORES, **batch_options):
+def _run(folder, num_steps, every=2, scores=SCORES, patience=0, **batch_options):
     """Trains the toy to `num_steps`, or on from a checkpoint in the folder."""
     step_fn, state, mesh = toy.problem()
     writer = MetricWriter(folder / "metrics")
     batches = toy.Batches(**batch_options)
-    best = BestKeeper(Checkpointer(folder / "best", keep=1), larger_is_better=False)
+    best = BestKeeper(Checkpointer(folder / "best", keep=1), False, patience)
+    checkpointer = Checkpointer(folder / "checkpoints")
     hooks = [
-        CheckpointHook(Checkpointer(folder / "checkpoints"), every, batches, best),
-        ValidationHook(lambda state: scores[int(state.step)], 1, "score", best, writer),
+        CheckpointHook(checkpointer, every, batches, best),
+        ValidationHook(
+            lambda state: {"score": scores[int(state.step)]}, 1, "score", best, writer
+        ),
     ]
-    state = loop.fit(
-        _noisy(step_fn), state, batches, hooks, num_steps, mesh=mesh,
-        metric_writer=writer,
-    )  # fmt: skip
-    writer.close()
+    with (
+        Watch.over_sigterm() as watch,
+        contextlib.closing(checkpointer),
+        contextlib.closing(best.checkpointer),
+    ):
+        state = loop.fit(
+            _noisy(step_fn), state, batches, hooks, num_steps, mesh=mesh,
+            metric_writer=writer, watch=watch,
+        )  # fmt: skip
+    best.checkpointer = Checkpointer(folder / "best", keep=1)
     return state, best
 
 
@@ -90,6 +101,33 @@ def test_going_back_forgets_a_later_best(tmp_path):
     _, best = _run(tmp_path, 4, scores={3: 0.7, 4: 0.4})
     assert (best.step, best.score) == (4, 0.4)
     assert best.checkpointer.latest_step() == 4
+
+
+def test_sigterm_saves_and_the_same_run_goes_on(tmp_path):
+    whole = _run(tmp_path / "whole", 4)
+    message = r"SIGTERM\) after step 3; saved .*/checkpoints/3. Run the same command"
+    with pytest.raises(PreemptedError, match=message):
+        _run(tmp_path / "asked", 4, every=4, sigterm_at=3)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    folders = (tmp_path / "asked" / "checkpoints").iterdir()
+    assert [path.name for path in folders] == ["3"]
+    asked = _run(tmp_path / "asked", 4, every=4)
+    _same_run(whole, asked, tmp_path / "whole", tmp_path / "asked")
+
+
+def test_sigterm_at_the_last_step_ends_as_any_run(tmp_path):
+    state, _ = _run(tmp_path, 4, sigterm_at=4)
+    assert int(state.step) == 4
+
+
+def test_no_better_score_ends_the_run_and_it_stays_ended(tmp_path):
+    scores = {1: 0.5, 2: 0.3, 3: 0.4, 4: 0.3}
+    first, best = _run(tmp_path, 9, every=9, scores=scores, patience=2)
+    assert int(first.step) == 4
+    assert (best.step, best.num_worse) == (2, 2)
+    again, best = _run(tmp_path, 9, every=9, scores={}, patience=2, fail_at=1)
+    assert toy.equal(first, again)
+    assert best.step == 2
 
 
 def test_the_best_parameters_must_be_those_remembered(tmp_path):
@@ -186,6 +224,7 @@ def test_one_device(tmp_path):
     batches = toy.Batches()
     hook = CheckpointHook(Checkpointer(tmp_path), 1, batches)
     one = loop.fit(step_fn, state, batches, [hook], 2, mesh=mesh)
+    hook.checkpointer.close()
     step_fn, state, mesh = toy.problem()
     eight = loop.fit(step_fn, state, toy.Batches(), [], 2, mesh=mesh)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):

@@ -1,3 +1,5 @@
+import logging
+
 import jax
 import numpy as np
 import optax
@@ -48,6 +50,21 @@ def test_axes_that_do_not_fit_are_refused(axes):
     variable = nnx.Param(np.zeros((8, 4), np.float32), axes=axes)
     with pytest.raises(ValueError, match=r"shape \(8, 4\) has axes=.* give one name"):
         mesh_lib.partition_spec(variable, mesh_lib.make_mesh())
+
+
+def test_an_axis_that_divides_nothing_is_refused_with_the_sizes(caplog):
+    def params(heads, mlp):
+        zeros = np.zeros((2, 8, heads, 4), np.float32)
+        query = nnx.Param(zeros, axes=("layers", "embed", "heads", "head"))
+        up = nnx.Param(np.zeros((8, mlp), np.float32), axes=("embed", "mlp"))
+        return nnx.State({"query": query, "up": up})
+
+    mesh = mesh_lib.make_mesh(fsdp=2, tensor=4)
+    with pytest.raises(ValueError, match="tensor=4 divides none .*heads=6, mlp=10; ch"):
+        mesh_lib.check_divides(params(6, 10), mesh)
+    with caplog.at_level(logging.INFO):
+        mesh_lib.check_divides(params(6, 12), mesh)
+    assert "the mesh axis tensor=4 leaves ['heads=6'] whole" in caplog.text
 
 
 def test_optimizer_moments_lie_as_their_parameters():

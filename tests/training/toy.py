@@ -1,6 +1,8 @@
 """A linear model, its loss, and batches that can be put back."""
 
 import functools
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +36,11 @@ class Batches:
 
     num_rows = BATCH_ROWS
 
-    def __init__(self, inputs=16, fail_at=None, nan_at=None, last=None):
+    def __init__(
+        self, inputs=16, fail_at=None, nan_at=None, last=None, sigterm_at=None
+    ):
         self.position, self.inputs, self.last = 0, inputs, last
-        self.fail_at, self.nan_at = fail_at, nan_at
+        self.fail_at, self.nan_at, self.sigterm_at = fail_at, nan_at, sigterm_at
 
     def __next__(self):
         if self.position == self.last:
@@ -44,6 +48,8 @@ class Batches:
         self.position += 1
         if self.position == self.fail_at:
             raise Killed
+        if self.position == self.sigterm_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         rng = np.random.default_rng(self.position)
         x = rng.normal(size=(BATCH_ROWS, self.inputs)).astype(np.float32)
         if self.position == self.nan_at:
