@@ -53,7 +53,7 @@ def test_few_parameters_learn_and_they_do(toy_run, tuned):
     gain = (
         artifact.counts["validation_loss_before"] - artifact.counts["validation_loss"]
     )
-    assert gain > 0.5
+    assert gain > 0.2
     base = _params(toy_run.config, workdir, "base")
     layers, width, heads, kv_heads, mlp = 2, 32, 32, 16, 64
     sizes = [(width, heads), (width, kv_heads), (width, kv_heads), (heads, width)]
