@@ -163,8 +163,9 @@ class LowRank(nnx.Module):
 
     def product(self) -> Float[Array, "n *ins_and_outs"]:
         """scale · A B, what a merged weight holds of it, float32."""
-        product = _einsum(self.merge_spec, self.a[...], self.b[...], "float32")
-        return self.scale * product
+        precision = jax.lax.Precision.HIGHEST
+        a, b = self.a[...], self.b[...]
+        return self.scale * jnp.einsum(self.merge_spec, a, b, precision=precision)
 
 
 class RMSNorm(nnx.Module):
