@@ -31,7 +31,7 @@ COMMANDS = [
     for command in block.commands
 ]
 SHELL = ("curl", "docker", "kubectl", "gcloud", "gsutil", "pip", "bash", "python")
-SHELL += ("helm", "kill", "git", "cat", "cd")
+SHELL += ("helm", "kill", "git", "cat", "cd", "tensorboard")
 EXTRA = re.compile(r"\[([\w,-]+)\]")
 
 
