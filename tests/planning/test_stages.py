@@ -54,6 +54,26 @@ def test_a_plan_of_the_train_step(config):
     assert f"Bound by {update['bound']}" in text
 
 
+@needs_libtpu
+@pytest.mark.parametrize(
+    ("stage", "steps"),
+    [
+        ("embed_corpus", {"encode"}),
+        ("finetune_retriever", {"update"}),
+        ("predict", {"prefill", "decode"}),
+        ("score_chunks", {"score"}),
+    ],
+)
+def test_plans_of_the_other_stages(config, monkeypatch, stage, steps):
+    monkeypatch.setattr(config.lm, "tensor", 2)
+    plan = stages.plan(config, stage, "v5e:2x2", num_chunks=1000)
+    assert plan["steps"].keys() == steps
+    for step in plan["steps"].values():
+        assert step["fits"]
+        # What the model needs, and hardly more: nothing is computed twice.
+        assert 0.9 < step["program_flops"] / step["model_flops"] < 4.0
+
+
 def _params(config):
     return jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype),
