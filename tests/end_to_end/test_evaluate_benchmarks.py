@@ -83,7 +83,7 @@ def one_lm(made):
     """The LM is loaded, and its functions compiled, once, for one device."""
     lms = evaluate_benchmarks._LMs(*made)
     with pytest.MonkeyPatch.context() as patch:
-        one_device = types.SimpleNamespace(make_mesh=lambda: None)
+        one_device = types.SimpleNamespace(make_mesh=lambda tensor: None)
         patch.setattr(evaluate_benchmarks, "mesh", one_device)
         patch.setattr(evaluate_benchmarks, "_LMs", lambda config, workdir: lms)
         yield

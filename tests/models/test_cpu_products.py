@@ -26,6 +26,13 @@ def test_products_are_those_of_einsum(spec, left, right):
 
 
 def test_what_cannot_be_turned_in_chunks_is_left_alone():
-    small = jnp.ones((2, 3, 64)), jnp.ones((2, 3, 5))
+    small = jnp.ones((2, 3, 64), jnp.bfloat16), jnp.ones((2, 3, 5), jnp.bfloat16)
     assert cpu_products.of("blx,blu->xu", *small) is None
     assert cpu_products.of("bqc,bkc->bqk", *small) is None
+
+
+def test_float32_is_left_alone():
+    assert (
+        cpu_products.of("blx,blu->xu", jnp.ones((2, 32, 7)), jnp.ones((2, 32, 3)))
+        is None
+    )
