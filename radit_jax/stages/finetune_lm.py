@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import logging
 from etils import epath
 from flax import nnx
@@ -24,7 +23,7 @@ from radit_jax.models.decoder import Decoder
 from radit_jax.ops import likelihood
 from radit_jax.stages import inputs
 from radit_jax.text.tokenizer import LMTokenizer
-from radit_jax.training import mesh, optimizer, state, train_step
+from radit_jax.training import lm_speed, mesh, optimizer, state, train_step
 from radit_jax.training import run as training_run
 from radit_jax.training.lm_loss import NextTokenLoss
 from radit_jax.workdir import Workdir
@@ -138,6 +137,7 @@ def _finetune(
         batches,
         None if quality is None else quality.scores,
         devices,
+        lm_speed.speedometer(decoder.config, bool(settings.lora_rank)),
     )
     batches.close()
     params = _whole(result.params, devices) if settings.lora_rank else result.params
@@ -202,12 +202,6 @@ class _Learner:
         graphdef, params, rest = nnx.split(decoder, nnx.LoRAParam, ...)
         rest = lora.frozen(rest, decoder.config.compute_dtype)
         return cls(graphdef, params, state.place(rest, devices, uses_up=True))
-
-
-def count_tokens(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Tokens that are not padding, and their share of the batch."""
-    useful = (batch["segment_ids"] > 0).astype(jnp.float32)
-    return {"tokens": jnp.sum(useful), "useful_token_share": jnp.mean(useful)}
 
 
 def _plan(
@@ -278,7 +272,7 @@ def make_step(
         config.lm_training.accumulation_steps,
         mesh=devices,
         frozen=frozen,
-        count_fn=count_tokens,
+        count_fn=lm_speed.count_tokens,
     )
 
 

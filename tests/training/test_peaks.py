@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from radit_jax.planning import peaks
+from radit_jax.training import peaks
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """Peak speed of accelerators, by the name that JAX gives them.
 
-bfloat16, dense, by their publishers' figures: TPUs as in `planning.chips`; NVIDIA's
+bfloat16, dense, by their publishers' figures: TPUs as in `radit_jax.chips`; NVIDIA's
 data sheets of A100, H100 (SXM and PCIe), H200, L4, L40S and A10G.
 """
 
 import jax
 
-from radit_jax.planning.chips import CHIPS
+from radit_jax.chips import CHIPS
 
 _TPUS = {
     "TPU v4": "v4",
