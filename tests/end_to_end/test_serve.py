@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from launch import ask, served
+from launch import ask, cli, served
 from radit_jax.artifacts import ArtifactError
 from radit_jax.serving.asked import Asked, RequestError
 from radit_jax.serving.page import About
@@ -136,26 +136,27 @@ def test_examples_are_dev_questions(toy_run, loaded):
 
 
 @pytest.fixture
-def process(toy_run):
+def process(toy_run, tmp_path):
     """The command itself, on a free port; its URL."""
-    command = ("-m", "launch.serve", f"--workdir={toy_run.workdir.path}", "--port=0")
+    workdir = toy_run.copy(tmp_path / "run")
+    cli.remember(toy_run.config, workdir)
+    command = ("-m", "launch.serve", f"--workdir={workdir.path}", "--port=0")
     started = subprocess.Popen(
         [sys.executable, *command, "--max_batch=2", "--nowarm_up"],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "XLA_FLAGS": ""},
     )
-    lines = []
-    for line in started.stderr:
-        lines.append(line)
-        if " at http" in line:
-            break
-    else:
-        pytest.fail("".join(lines))
-    yield started, line.split(" at ")[1].strip()
-    started.kill()
-    started.stderr.close()
-    started.wait()
+    try:
+        said = []
+        while " at http" not in "".join(said[-1:]):
+            said.append(started.stderr.readline())
+            assert said[-1], "".join(said)
+        yield started, said[-1].split(" at ")[1].strip()
+    finally:
+        started.kill()
+        started.stderr.close()
+        started.wait()
 
 
 def test_the_command_serves_until_it_is_stopped(process):
