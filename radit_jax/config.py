@@ -9,6 +9,8 @@ from typing import Any
 
 from radit_jax import config_rules
 
+_KINDS = (str, bool, tuple)  # of a field: never one for the other
+
 
 class ConfigError(ValueError):
     """A configuration that cannot work: the facts, the values and the remedies."""
@@ -365,7 +367,7 @@ class Config:
         """The config of `dataclasses.asdict`, or of the JSON that holds it.
 
         Raises:
-          ConfigError: an unknown section or field.
+          ConfigError: an unknown section or field, or one of another kind.
         """
         config = cls()
         for section, fields in values.items():
@@ -376,6 +378,14 @@ class Config:
                         "run the pipeline again with this version."
                     )
                 kept = tuple(value) if isinstance(value, list) else value
+                default = getattr(getattr(config, section), field)
+                # A number may be whole or not; other kinds are never one another.
+                if any(isinstance(kept, t) != isinstance(default, t) for t in _KINDS):
+                    raise ConfigError(
+                        f"{section}.{field} is {kept!r}, but this version's config "
+                        f"has {default!r} there; put such a value into the run's "
+                        "config.json, or run the pipeline again with this version."
+                    )
                 setattr(getattr(config, section), field, kept)
         return config
 

@@ -142,6 +142,12 @@ def test_an_unknown_field_of_a_stored_config_is_refused():
         Config.from_dict({"speed": {"up": 3}})
 
 
+def test_a_value_of_another_kind_is_told_with_this_versions():
+    match = "lm_training.remat is True, but .* has 'layer' there; put such a value"
+    with pytest.raises(ConfigError, match=match):
+        Config.from_dict({"lm_training": {"remat": True}})
+
+
 def test_a_quickstart_variant_that_is_none_is_refused():
     with pytest.raises(ValueError, match="has no variant 'tiny'"):
         quickstart.get_config("tiny")
