@@ -304,7 +304,8 @@ def compare_speed(folder: pathlib.Path) -> dict[str, Any]:
         "name": "lm_training",
         "unit": "useful tokens/s, float32",
         **main,
-        "agrees": f"losses of the first {_CHECKED} steps within {largest:.1e} of theirs"
+        "agrees": f"losses of the first {min(_CHECKED, num_steps)} steps within "
+        f"{largest:.1e} of theirs"
         if largest < 1e-3
         else False,
         "goal": _GOALS,
