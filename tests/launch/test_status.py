@@ -6,7 +6,6 @@ what is told hangs on no more.
 
 import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 
@@ -18,21 +17,9 @@ from configs import toy as toy_config
 from launch import run_pipeline, status, steps
 from radit_jax import artifacts, lock, states
 from radit_jax.artifacts import ArtifactError
-from radit_jax.config import Config
 from radit_jax.testing import toy
 from radit_jax.workdir import Workdir
-
-
-@dataclasses.dataclass
-class Run:
-    config: Config
-    workdir: Workdir
-    world: epath.Path
-
-    def copy(self, folder) -> Workdir:
-        """The workdir again, to break and mend."""
-        shutil.copytree(self.workdir.path, folder)
-        return Workdir(epath.Path(folder))
+from tests.toy_run import ToyRun
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +30,7 @@ def run(tmp_path_factory):
     config, workdir = toy_config.get_config(str(world)), Workdir(folder / "run")
     for step in steps.of(config):
         finish(step, config, workdir)
-    return Run(config, workdir, world)
+    return ToyRun(config, workdir, world)
 
 
 def finish(step, config, workdir):
