@@ -55,9 +55,12 @@ def _weight_gradient(x: Array, cotangent: Array) -> Array:
 def turned(x: Float[Array, "n m"]) -> Float[Array, "m n"]:
     """The transpose, in two passes that XLA does not fold into a product."""
     n, m = x.shape
-    chunks = x.reshape(n // _CHUNK, _CHUNK, m).swapaxes(1, 2)
-    chunks = jax.lax.optimization_barrier(chunks)
-    return jax.lax.optimization_barrier(chunks.swapaxes(0, 1).reshape(m, n))
+    # A loop, so that what `x` is made of is computed as it lies; of integers, because
+    # loops over bfloat16 widen all of it.
+    whole = jax.lax.bitcast_convert_type(x, jnp.uint16)
+    chunks = jax.lax.map(jnp.transpose, whole.reshape(n // _CHUNK, _CHUNK, m))
+    whole = chunks.swapaxes(0, 1).reshape(m, n)
+    return jax.lax.bitcast_convert_type(whole, jnp.bfloat16)
 
 
 def _dot(spec: str, x: Array, y: Array) -> Array:

@@ -179,9 +179,35 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
         """Normalises each token's vector."""
-        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        normal = x * jax.lax.rsqrt(mean_square + self.epsilon)
-        return normal * self.scale[...][None, None]
+        return _rms_norm(x, self.scale[...], self.epsilon)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
+    """x / rms(x) · scale, with the sums of its gradient as products of matrices.
+
+    XLA's CPU backend takes tens of times longer over a sum of two arrays' product.
+    """
+    return _rms_norm_forward(x, scale, epsilon)[0]
+
+
+def _rms_norm_forward(x: Array, scale: Array, epsilon: float):
+    mean_square = jnp.mean(jnp.square(x), axis=-1)
+    inverse = jax.lax.rsqrt(mean_square + epsilon)
+    return x * inverse[..., None] * scale[None, None], (x, scale, inverse)
+
+
+def _rms_norm_backward(epsilon: float, saved, cotangent: Array):
+    del epsilon
+    x, scale, inverse = saved
+    product = cotangent * x
+    exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    along = exact("bld,d->bl", product, scale) * inverse**3 / x.shape[-1]
+    x_bar = cotangent * scale[None, None] * inverse[..., None] - x * along[..., None]
+    return x_bar, exact("bl,bld->d", inverse, product)
+
+
+_rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
 
 
 class LayerNorm(nnx.Module):
@@ -198,9 +224,8 @@ class LayerNorm(nnx.Module):
     def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
         """Normalises each token's vector."""
         centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
-        return normal * self.scale[...][None, None] + self.bias[...][None, None]
+        normal = _rms_norm(centred, self.scale[...], self.epsilon)
+        return normal + self.bias[...][None, None]
 
 
 def _stacked(width: int, num_layers: int | None) -> Sizes:

@@ -78,7 +78,8 @@ def read_targets(
     stack = _Stack(graphdef, config, KEPT[remat])
     x = axes.constrain(decoder.embed(tokens), *_STREAM)
     x, params = _run(stack, params, frozen, x, context)
-    last = jax.tree.map(lambda p: p[-1], (params, frozen))
+    last, params = _last(params)
+    last = last, jax.tree.map(lambda p: p[-1], frozen)
     x = stack.last_layer(last, x, context, target_positions)
     return Targets(decoder.final_norm(x), params)
 
@@ -147,13 +148,17 @@ class _Stack(NamedTuple):
         def note(name: str, value: Array) -> Array:
             if name in self.kept:
                 # Products read them in this dtype; float32 sums need float32.
-                narrow = name != "log_total"
-                kept[name] = (
-                    value.astype(self.config.compute_dtype) if narrow else value
-                )
+                kept[name] = value if name == "log_total" else self._narrowed(value)
             return value
 
         return self.layer(params, x, context, note), kept
+
+    def _narrowed(self, value: Array) -> Array:
+        narrow = value.astype(self.config.compute_dtype)
+        if narrow.dtype != jnp.bfloat16:
+            return narrow
+        # As integers: CPUs widen a whole stack of bfloat16 to read or write a part.
+        return jax.lax.bitcast_convert_type(narrow, jnp.uint16)
 
 
 def _forget(name: str, value: Array) -> Array:
@@ -198,7 +203,7 @@ def _run_backward(stack: _Stack, saved, cotangents):
 
         _, backward = jax.vjp(layer, _at(params, i), x)
         gradient, x_bar = backward(y_bar)
-        sums = jax.tree.map(lambda s, g: s.at[i].add(g), sums, gradient)
+        sums = jax.tree.map(lambda s, g: _add_at(s, g, i), sums, gradient)
         return (x_bar, sums), None
 
     numbers = jnp.arange(stack.config.num_layers - 1)
@@ -210,13 +215,29 @@ _run.defvjp(_run_forward, _run_backward)
 
 
 @jax.custom_vjp
+def _last(params: Any) -> tuple[Any, Any]:
+    """The last layer's parameters; and all, as they were given."""
+    return jax.tree.map(lambda p: p[-1], params), params
+
+
+_last.defvjp(
+    lambda params: (_last(params), None),
+    lambda _, cotangents: (
+        jax.tree.map(lambda g, s: _add_at(s, g, len(s) - 1), *cotangents),
+    ),
+)
+
+
+@jax.custom_vjp
 def _recall(kept: Array, value: Array) -> Array:
     """The kept value; its gradient goes to `value`, which is then not computed."""
+    if kept.dtype == jnp.uint16:
+        kept = jax.lax.bitcast_convert_type(kept, jnp.bfloat16)
     return kept.astype(value.dtype)
 
 
 _recall.defvjp(
-    lambda kept, value: (kept.astype(value.dtype), None),
+    lambda kept, value: (_recall(kept, value), None),
     lambda _, cotangent: (None, cotangent),
 )
 
@@ -224,6 +245,12 @@ _recall.defvjp(
 def _at(params: Any, i: Int[Array, ""]) -> Any:
     """One layer's parameters."""
     return jax.tree.map(lambda p: jax.lax.dynamic_index_in_dim(p, i, 0, False), params)
+
+
+def _add_at(total: Array, more: Array, i: int | Int[Array, ""]) -> Array:
+    """Adds one layer's in place; `.at[i].add` would guard against an `i` out of it."""
+    more += jax.lax.dynamic_index_in_dim(total, i, 0, False)
+    return jax.lax.dynamic_update_index_in_dim(total, more, i, 0)
 
 
 def _take(x: Array, places: Int[Array, "b t"]) -> Array:

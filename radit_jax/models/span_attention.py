@@ -103,7 +103,10 @@ def _attend_backward(dtype, saved, cotangent):
     blocks = _Blocks(query, key, seen)
     keys, values = blocks.keys(key), blocks.keys(value)
     # Σ_c of cotangent · mixed: what the softmax' gradient subtracts.
-    mean = jnp.sum(cotangent * sums.mixed, axis=-1, keepdims=True)
+    ones = jnp.ones(query.shape[-1], jnp.float32)  # see `layers._rms_norm`
+    exact = jax.lax.Precision.HIGHEST
+    mean = jnp.einsum("bthc,c->bth", cotangent * sums.mixed, ones, precision=exact)
+    mean = mean[..., None]
 
     def block(gradients, xs):
         row, query, first, last, cotangent, mean, log_total = xs

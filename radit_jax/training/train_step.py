@@ -114,6 +114,8 @@ def _accumulate(threaded: Callable, params: Any, batch: Any, num: int, mesh: Mes
     shardings = mesh_lib.param_shardings(params, mesh)
     zeros = jax.lax.with_sharding_constraint(zeros, shardings)
     if num == 1:
+        # Or XLA turns what is added to them into padding, which takes CPUs longer.
+        zeros = jax.lax.optimization_barrier(zeros)
         gradients, sums = one(zeros, batch)
         return sums, gradients
     gradients, sums = jax.lax.scan(one, zeros, _cut(batch, num))
