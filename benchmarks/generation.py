@@ -59,9 +59,10 @@ def ours(folder: str, dtype: str) -> None:
     from radit_jax.inference.questions import Question, Retrieval
     from radit_jax.inference.sampler import Sampler
     from radit_jax.inference.stops import Stops
-    from radit_jax.models import pretrained
+    from radit_jax.models import compute_weights, pretrained
 
     decoder, tokenizer = pretrained.load_lm(f"{folder}/model", dtype)
+    compute_weights.round_weights(decoder)  # as `inputs.load_lm` does
     sampler = Sampler(decoder, eos_id=tokenizer.eos_id)
     decoding = Decoding(_NEW_TOKENS, Stops(tokenizer, decoder.config.vocab_size))
 

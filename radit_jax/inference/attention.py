@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from radit_jax.models import layers
+from radit_jax.models import layers, narrow
 
 _MASKED = -1e30  # finite, as in `layers.attend`
 _QUERY_BLOCK = 128  # tokens: bounds the scores that are held at once
@@ -21,7 +21,8 @@ _QUERY_BLOCK = 128  # tokens: bounds the scores that are held at once
 class Cache(NamedTuple):
     """Keys and values of tokens that were read, of one layer or of all.
 
-    Heads come before slots, as products want them: [layers b g s c], or [b g s c].
+    As `models.narrow` packs them. Heads come before slots, as products want them:
+    [layers b g s c], or [b g s c].
     """
 
     keys: Array
@@ -94,7 +95,7 @@ def _attend_block(query, parts: Sequence[Part], dtype: str):
 
 def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> _Sums:
     """One part's; what all rows share is one product, not one a row."""
-    keys, values = part.cache
+    keys, values = map(narrow.unpack, part.cache)
     if len(keys) == 1 and len(query) > 1:
         scores = layers.einsum("blgrc,gsc->gblrs", query, keys[0], dtype)
         mask, axes = part.mask[None, :, :, None], (1, 2, 0, 3)

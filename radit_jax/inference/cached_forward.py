@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from radit_jax.inference.attention import Cache, Part, attend
 from radit_jax.inference.streams import Rows
-from radit_jax.models import layers
+from radit_jax.models import layers, narrow
 from radit_jax.models.decoder import Decoder, DecoderConfig
 
 
@@ -67,7 +67,7 @@ def read(
             layer.attention.value(normed),
         ]
         query, *new = new if rows is None else map(rows.to_rows, new)
-        new = Cache(*(y.swapaxes(1, 2).astype(config.compute_dtype) for y in new))
+        new = Cache(*(narrow.pack(y.swapaxes(1, 2), config.compute_dtype) for y in new))
         parts = map(Part, past, seen_masks)
         mixed = attend(query, Part(new, own), list(parts), config.compute_dtype)
         mixed = mixed if rows is None else rows.to_streams(mixed)

@@ -17,6 +17,7 @@ from radit_jax.inference.attention import Cache
 from radit_jax.inference.cached_forward import Prefix, Prompts
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.streams import Rows
+from radit_jax.models import narrow
 from radit_jax.models.decoder import Decoder
 from radit_jax.ops import likelihood, masks
 
@@ -79,7 +80,8 @@ def begin(
     batch, max_tokens = tokens.shape
     # The last token is never read, so it needs no slot.
     slots = batch, config.num_kv_heads, max(1, max_tokens - 1), config.head_width
-    empty = jnp.zeros((config.num_layers, *slots), config.compute_dtype)
+    shape = config.num_layers, *slots
+    empty = jnp.zeros(shape, narrow.stored(config.compute_dtype))
     return None, Answers(
         step=jnp.int32(0),
         cache=Cache(empty, empty),

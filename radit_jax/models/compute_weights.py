@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from radit_jax.models import layers
+from radit_jax.models import layers, narrow
 from radit_jax.models.decoder import Decoder
 
 
@@ -17,4 +17,4 @@ def round_weights(decoder: Decoder) -> None:
     dtype = jnp.dtype(decoder.config.compute_dtype)
     for _, module in nnx.iter_modules(decoder):
         if isinstance(module, layers.Projection):
-            module.weight.set_value(module.weight.get_value().astype(dtype))
+            module.weight.set_value(narrow.pack(module.weight.get_value(), dtype))

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from radit_jax.models import axes, cpu_products
+from radit_jax.models import axes, cpu_products, narrow
 
 # Finite, so that a row that may attend to nothing (padding) yields a mean, not a NaN.
 _MASKED = -1e30
@@ -129,7 +129,8 @@ class Projection(nnx.Module):
 
     def __call__(self, x: Float[Array, "b l *ins"]) -> Float[Array, "b l *outs"]:
         """Maps each token's vector."""
-        y = einsum(self.spec, x, self.weight[...], self.dtype, self.axes)
+        weight = narrow.unpack(self.weight[...])
+        y = einsum(self.spec, x, weight, self.dtype, self.axes)
         y = y if self.lora is None else y + self.lora(x)
         return y if self.bias is None else y + self.bias[...][None, None]
 

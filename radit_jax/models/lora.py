@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from radit_jax.models import tables
+from radit_jax.models import narrow, tables
 from radit_jax.models.decoder import Decoder, DecoderConfig
 from radit_jax.models.layers import LowRank, Projection
 from radit_jax.models.tables import Row
@@ -110,7 +110,11 @@ def frozen(params: Any, dtype: str) -> Any:
         axes = variable.get_metadata("axes")
         is_matrix = len([axis for axis in axes if axis != "layers"]) >= 2
         value = variable.get_value()
-        return variable.replace(value.astype(dtype)) if is_matrix else variable
+        if not is_matrix:
+            return variable
+        # Layers are read one by one.
+        value = narrow.pack(value, dtype) if "layers" in axes else value.astype(dtype)
+        return variable.replace(value)
 
     return jax.tree.map(cast, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
 

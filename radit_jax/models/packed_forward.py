@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from radit_jax.models import axes, layers, packed_attention, span_attention
+from radit_jax.models import axes, layers, narrow, packed_attention, span_attention
 from radit_jax.models.decoder import Decoder, DecoderConfig, DecoderLayer
 from radit_jax.models.packed_attention import Note, Rows
 from radit_jax.models.span_attention import Spans
@@ -148,17 +148,13 @@ class _Stack(NamedTuple):
         def note(name: str, value: Array) -> Array:
             if name in self.kept:
                 # Products read them in this dtype; float32 sums need float32.
-                kept[name] = value if name == "log_total" else self._narrowed(value)
+                dtype = (
+                    value.dtype if name == "log_total" else self.config.compute_dtype
+                )
+                kept[name] = narrow.pack(value, dtype)
             return value
 
         return self.layer(params, x, context, note), kept
-
-    def _narrowed(self, value: Array) -> Array:
-        narrow = value.astype(self.config.compute_dtype)
-        if narrow.dtype != jnp.bfloat16:
-            return narrow
-        # As integers: CPUs widen a whole stack of bfloat16 to read or write a part.
-        return jax.lax.bitcast_convert_type(narrow, jnp.uint16)
 
 
 def _forget(name: str, value: Array) -> Array:
@@ -231,9 +227,7 @@ _last.defvjp(
 @jax.custom_vjp
 def _recall(kept: Array, value: Array) -> Array:
     """The kept value; its gradient goes to `value`, which is then not computed."""
-    if kept.dtype == jnp.uint16:
-        kept = jax.lax.bitcast_convert_type(kept, jnp.bfloat16)
-    return kept.astype(value.dtype)
+    return narrow.unpack(kept).astype(value.dtype)
 
 
 _recall.defvjp(

@@ -20,7 +20,7 @@ _REMEDY = "Raise --config.lm.tensor, or lower --config.predict.batch_size."
 
 def steps(config: Config, mesh: Mesh) -> dict[str, program.Step]:
     """`prefill` of a batch of prompts with a chunk each, and `decode` of one token."""
-    settings, decoder = config.predict, shapes.decoder(config)
+    settings, decoder = config.predict, shapes.decoder(config, is_rounded=True)
     graphdef, params = nnx.split(decoder)
     params = program.place(params, mesh)
     num_rows, length = settings.batch_size, score_chunks.prompt_tokens(config)

@@ -118,7 +118,8 @@ def _finetune(
         mesh.local_rows(devices, batch_rows),
     )
     _check_adapter(config)
-    decoder, tokenizer = inputs.load_lm(config, workdir, _starts_from(config), devices)
+    start = _starts_from(config)
+    decoder, tokenizer = inputs.load_lm(config, workdir, start, devices, learns=True)
     mesh.check_divides(nnx.state(decoder), devices)
     learner = _Learner.of(decoder, settings, devices)
     optimiser = make_optimizer(settings)
@@ -339,7 +340,7 @@ def _save(
         # Anew, for the frozen weights may have been rounded.
         devices = mesh.make_mesh(settings.fsdp, settings.tensor)
         start = _starts_from(config)
-        decoder, _ = inputs.load_lm(config, workdir, start, devices)
+        decoder, _ = inputs.load_lm(config, workdir, start, devices, learns=True)
         lora.merge(decoder, adapters)
     with draft.file("model", together=True) as folder:
         huggingface.save_decoder(decoder, folder, tokenizer)

@@ -11,7 +11,7 @@ from radit_jax import artifacts, fingerprint
 from radit_jax.artifacts import Artifact
 from radit_jax.config import Config
 from radit_jax.corpus.store import ChunkStore
-from radit_jax.models import lora, peft, pretrained, shards
+from radit_jax.models import compute_weights, lora, peft, pretrained, shards
 from radit_jax.models.decoder import Decoder
 from radit_jax.models.dual_encoder import Tower
 from radit_jax.retrieval import bm25_index, index
@@ -96,10 +96,13 @@ def load_lm(
     workdir: Workdir,
     name: str,
     devices: Mesh | None = None,
+    *,
+    learns: bool = False,
 ) -> tuple[Decoder, LMTokenizer]:
     """The base LM, or the one that `finetune_lm` wrote under `name`.
 
     Adapters are merged into the base LM, so that they cost nothing afterwards.
+    Weights are held as they are multiplied, in `lm.compute_dtype`, unless they learn.
 
     Args:
       config: its section `lm`.
@@ -107,6 +110,7 @@ def load_lm(
       name: "base" or the tuned LM's.
       devices: where its parameters go, each shard straight to its device; None: the
         default device.
+      learns: the weights will be trained: they stay float32.
 
     Raises:
       ArtifactError: the adapters are of another base LM than the config's.
@@ -123,6 +127,8 @@ def load_lm(
     if name != "base" and adapter.exists():
         _check_base(config, workdir, name)
         lora.merge(decoder, peft.load(adapter, decoder.config, place))
+    if not learns:
+        compute_weights.round_weights(decoder)
     return decoder, tokenizer
 
 

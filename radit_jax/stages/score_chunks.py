@@ -22,7 +22,7 @@ from radit_jax.config import Config, ScoringConfig
 from radit_jax.corpus.store import ChunkStore
 from radit_jax.inference.prefix_rows import Work
 from radit_jax.inference.scorer import Scorer
-from radit_jax.models import compute_weights, weights
+from radit_jax.models import weights
 from radit_jax.progress import Progress
 from radit_jax.stages import inputs
 from radit_jax.text import templates
@@ -169,7 +169,6 @@ def _score_parts(
     disk_bytes = 2 * 4 * total * _GUESSED_ANSWER_TOKENS
     held = weights.num_bytes(decoder)
     room.check(draft.path, "score_chunks", disk_bytes, held)
-    compute_weights.round_weights(decoder)
     scorer = Scorer(decoder, devices)
     prompts = _Prompts(config, tokenizer, inputs.chunk_store(workdir), questions)
     progress = Progress(total, "answers", "score_chunks", done=total - left)
