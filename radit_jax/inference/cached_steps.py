@@ -112,6 +112,9 @@ def advance(
       What hosts look at: step, tokens, num_tokens and finished. Kept: the answers.
     """
 
+    # Once, and not at every token.
+    head = decoder.head.astype(decoder.config.compute_dtype)
+
     def body(state: Answers) -> Answers:
         # The token of the step before was chosen but not read.
         hidden, cache = jax.lax.cond(
@@ -119,7 +122,7 @@ def advance(
             lambda: _read_newest(decoder, prompts, state),
             lambda: (prompts.hidden, state.cache),
         )
-        logits = decoder.logits(hidden[:, None])[:, 0]
+        logits = decoder.logits(hidden[:, None], head)[:, 0]
         chosen = choosing.choose(logits, log_p_r, seeds, state.step, sampling)
         chosen = jnp.where(state.finished, eos_id, chosen)
         goes_on = ~state.finished & (chosen != eos_id)

@@ -138,11 +138,17 @@ class Decoder(nnx.Module):
         """The embedding rows of `tokens`, float32."""
         return self.embedding[...][tokens].astype(jnp.float32)
 
-    def logits(self, hidden: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
-        """Scores of every vocabulary entry, float32, before the softmax."""
-        return layers.einsum(
-            "btd,vd->btv", hidden, self.head, self.config.compute_dtype
-        )
+    def logits(
+        self, hidden: Float[Array, "b t d"], head: Float[Array, "v d"] | None = None
+    ) -> Float[Array, "b t v"]:
+        """Scores of every vocabulary entry, float32, before the softmax.
+
+        Args:
+          hidden: what `__call__` gives.
+          head: `head`, where it was cast before; None: as it is.
+        """
+        head = self.head if head is None else head
+        return layers.einsum("btd,vd->btv", hidden, head, self.config.compute_dtype)
 
     def __call__(
         self,
