@@ -29,7 +29,7 @@ _NAMES = flags.DEFINE_list("names", [], "Of benchmarks; none: all eight.")
 _ITEMS = flags.DEFINE_integer("items", 100, "Of each, a fixed draw of the dev split.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Of both.")
 
-_MAX_TOKENS, _BARE = 1024, "Answer:"
+_MAX_TOKENS, _BARE = 2048, "Answer:"
 _GOAL_POINTS = 0.1
 
 
@@ -50,10 +50,12 @@ def measure(folder: pathlib.Path) -> dict[str, Any]:
     }
     chosen = {name: _ours(decoder, tokenizer, name, items[name]) for name in names}
     theirs = _harness(folder / "model")
+    # Ours begin with bos, as the paper's do; the harness adds none of its own.
+    bos = "" if tokenizer.bos_id is None else theirs.tokenizer.bos_token
     sets = {}
     for name in names:
         begin = time.perf_counter()
-        expected = _theirs(theirs, name, items[name])
+        expected = _theirs(theirs, bos, name, items[name])
         sets[name] = _compare(items[name], chosen[name], expected)
         seconds = {"their_seconds": round(time.perf_counter() - begin, 1)}
         logging.info("%s: %s", name, sets[name] | seconds)
@@ -106,7 +108,7 @@ def _harness(model: pathlib.Path):
     )
 
 
-def _theirs(lm, name: str, items: Sequence) -> list[tuple[int, list[float]]]:
+def _theirs(lm, bos: str, name: str, items: Sequence) -> list[tuple[int, list[float]]]:
     """Of each item the option with the best score, and all log-likelihoods."""
     from lm_eval.api.instance import Instance
 
@@ -116,13 +118,14 @@ def _theirs(lm, name: str, items: Sequence) -> list[tuple[int, list[float]]]:
     benchmark = BENCHMARKS[name]
     asked = [benchmark.prompt(item) for item in items]
     pairs = [
-        (one.question + one.head(i), answer)
+        (bos + one.question + one.head(i), answer)
         for one in asked
         for i, answer in enumerate(one.answers)
     ]
     wanted = dict.fromkeys(pairs)
+    bare = bos + _BARE
     if benchmark.score == "nll_compl":
-        wanted |= dict.fromkeys((_BARE, answer) for _, answer in pairs)
+        wanted |= dict.fromkeys((bare, answer) for _, answer in pairs)
     requests = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(wanted)]
     found = lm.loglikelihood(requests, disable_tqdm=True)
     scored = dict(zip(wanted, [value for value, _ in found], strict=True))
@@ -134,7 +137,7 @@ def _theirs(lm, name: str, items: Sequence) -> list[tuple[int, list[float]]]:
         if benchmark.score == "nll_char":
             scores = nll / np.array(encoding.option_chars(benchmark, item))
         elif benchmark.score == "nll_compl":
-            scores = nll - np.array([scored[_BARE, answer] for _, answer in own])
+            scores = nll - np.array([scored[bare, answer] for _, answer in own])
         chosen.append((int(scores.argmax()), nll.tolist()))
     return chosen
 
