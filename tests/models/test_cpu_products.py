@@ -19,9 +19,22 @@ def test_gradients_are_those_of_einsum(spec, left, right):
     product = jax.jit(cpu_products.of(spec, *operands))
     expected = jnp.einsum(spec, *operands, preferred_element_type=jnp.float32)
     np.testing.assert_allclose(product(*operands), expected, rtol=1e-5, atol=1e-4)
-    hlo = product.lower(*operands).compile().as_text()
-    dots = [line for line in hlo.splitlines() if " dot(" in line or "_dot(" in line]
-    assert dots and " convert(" not in hlo, hlo  # to float32
+
+
+def test_what_an_operand_is_made_of_is_computed_as_it_lies():
+    x, cotangent = jnp.ones((2, 32, 8)), jnp.ones((2, 32, 6), jnp.bfloat16)
+    product = cpu_products.of("blx,blu->xu", x.astype(jnp.bfloat16), cotangent)
+
+    def gradient(x, cotangent):
+        return product((jax.nn.silu(x) * x).astype(jnp.bfloat16), cotangent)
+
+    def is_mixed(computation):
+        is_turned = " transpose(" in computation or " copy(" in computation
+        return is_turned and " multiply(" in computation
+
+    hlo = jax.jit(gradient).lower(x, cotangent).compile().as_text()
+    assert " multiply(" in hlo
+    assert not any(map(is_mixed, hlo.split("\n\n"))), hlo
 
 
 def test_what_cannot_be_turned_in_chunks_is_left_alone():
