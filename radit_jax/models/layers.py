@@ -187,7 +187,7 @@ class RMSNorm(nnx.Module):
 def _rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
     """x / rms(x) · scale, with the sums of its gradient as products of matrices.
 
-    XLA's CPU backend takes tens of times longer over a sum of two arrays' product.
+    XLA's CPU backend takes over ten times longer for sums of two arrays' product.
     """
     return _rms_norm_forward(x, scale, epsilon)[0]
 

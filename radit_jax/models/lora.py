@@ -103,7 +103,8 @@ def frozen(params: Any, dtype: str) -> Any:
     """Parameters that do not learn, their matrices in `dtype`; vectors stay float32.
 
     Published models are bfloat16, and products cast to `dtype` anyway: at
-    `lm.compute_dtype` this halves the memory and rounds nothing that was not.
+    `lm.compute_dtype` this halves the memory and rounds nothing that was not. What is
+    stacked by layers is packed as by `narrow`.
     """
 
     def cast(variable: nnx.Variable) -> nnx.Variable:
