@@ -14,6 +14,9 @@ is what we are compared to: rows a batch; answers scored by new forwards of prom
 answer, or on the cache that `generate` leaves; demonstrations read in every prompt, or
 once, their cache copied to every row of each batch.
 
+`plain` is transformers as it is used: `generate` on whole prompts, then forwards of
+prompt and answer, 16 at a time, at the peer's rows a batch.
+
 A load in one precision takes 4 to 8 minutes. --loads and --dtypes choose; with --json
 what that file holds of the others is kept, so that several runs fill it.
 
@@ -50,6 +53,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 40, "Ours: predict.batch_size."
 
 _NUM_CHUNKS, _MAX_TOKENS, _NEW_TOKENS, _NUM_SHOTS = 10, 1024, 16, 5
 _GOALS = {"0-shot": 1.5, "5-shot": 4.0}
+_PLAIN = {"keeps_cache": False, "keeps_prefix": False}
 
 
 def ours(folder: str, dtype: str) -> None:
@@ -89,14 +93,14 @@ def ours(folder: str, dtype: str) -> None:
     turns.serve(answer)
 
 
-def peer(folder: str, dtype: str) -> None:
-    """A child process that answers with transformers."""
+def peer(folder: str, dtype: str, arm: str) -> None:
+    """A child process that answers with transformers, and writes it as `arm`."""
     from benchmarks.generation_peer import Peer
 
     lm = Peer(f"{folder}/model", dtype, _NEW_TOKENS)
 
     def answer(load: str, **how) -> None:
-        _write(folder, f"peer-{load}-{dtype}", lm.answer(_read(folder, load), **how))
+        _write(folder, f"{arm}-{load}-{dtype}", lm.answer(_read(folder, load), **how))
 
     turns.serve(answer)
 
@@ -199,35 +203,42 @@ def _sweep(peer: turns.Child, part: str) -> list[dict]:
 
 
 def compare(folder: pathlib.Path, load: str, dtype: str, what: dict) -> dict:
-    """Interleaved runs of both arms on one load."""
-    arms = {
-        arm: turns.Child("benchmarks.generation", arm, str(folder), dtype)
-        for arm in ("ours", "peer")
-    }
+    """Interleaved runs of all arms on one load."""
+    given = str(folder), dtype
+    arms = {"ours": turns.Child("benchmarks.generation", "ours", *given)}
+    for arm in ("peer", "plain"):
+        arms[arm] = turns.Child("benchmarks.generation", "peer", *given, arm)
     parts = [f"{load}-{i}" for i in range(_num_turns())]
-    size = {"batch_size": _BATCH_SIZE.value}
-    first = [arms["ours"].run(load=part, **size)["seconds"] for part in parts]
+    how: dict[str, dict] = {"ours": {"batch_size": _BATCH_SIZE.value}}
+    first = [arms["ours"].run(load=part, **how["ours"])["seconds"] for part in parts]
     swept = _sweep(arms["peer"], parts[0])
-    best = {key: value for key, value in swept[0].items() if key != "seconds"}
-    runs: dict[str, list[dict]] = {"ours": [], "peer": []}
+    how["peer"] = {key: value for key, value in swept[0].items() if key != "seconds"}
+    how["plain"] = how["peer"] | _PLAIN
+    runs: dict[str, list[dict]] = {arm: [] for arm in arms}
     for part in parts:
-        runs["ours"].append(arms["ours"].run(load=part, **size))
-        runs["peer"].append(arms["peer"].run(load=part, **best))
+        for arm, child in arms.items():
+            runs[arm].append(child.run(load=part, **how[arm]))
     for child in arms.values():
         child.end()
     seconds = {arm: [run["seconds"] for run in some] for arm, some in runs.items()}
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["peer"], strict=True)]
+    ratios = {
+        arm: [b / a for a, b in zip(seconds["ours"], seconds[arm], strict=True)]
+        for arm in ("peer", "plain")
+    }
     peaks = {arm: max(run["peak_bytes"] for run in some) for arm, some in runs.items()}
     found = {
         "load": load,
         "dtype": dtype,
         **{arm: what["questions"] / sum(some) for arm, some in seconds.items()},
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
+        "ratio": statistics.median(ratios["peer"]),
+        "ratio_range": [min(ratios["peer"]), max(ratios["peer"])],
+        "plain_ratio": statistics.median(ratios["plain"]),
+        "plain_ratio_range": [min(ratios["plain"]), max(ratios["plain"])],
         "memory_ratio": peaks["ours"] / peaks["peer"],
+        "plain_memory_ratio": peaks["ours"] / peaks["plain"],
         "peak_mib": {arm: peak / 2**20 for arm, peak in peaks.items()},
         "first_runs_more_seconds": sum(first) - sum(seconds["ours"]),
-        "peer_is": best,
+        "peer_is": how["peer"],
         "peer_sweep": swept,
         "goal": f"ratio >= {_GOALS[load]}",
         **_agreement(folder, load, dtype),
@@ -274,7 +285,8 @@ def measure(folder: pathlib.Path) -> dict:
     exact = [load for load in loads if load["dtype"] == "float32"]
     agrees = all(load["same_texts"] == load["texts"] for load in exact)
     differences = [load["largest_difference_nats"] or 0.0 for load in exact]
-    kept = {"ours", "peer", "ratio", "ratio_range", "memory_ratio", "goal"}
+    kept = {"ours", "peer", "plain", "memory_ratio", "goal"}
+    kept |= {"ratio", "ratio_range", "plain_ratio", "plain_ratio_range"}
     return {
         "name": "generation",
         **{key: value for key, value in loads[0].items() if key in kept},

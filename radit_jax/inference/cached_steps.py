@@ -179,7 +179,7 @@ def rescore(
     offsets: Int[Array, "m n"],
     row_of: Int[Array, "m n"],
     rows: Rows,
-    segment_ids: Int[Array, "b w"],
+    ends: Int[Array, "b w"],
     row_offsets: Int[Array, "b w"],
     sources: Int[Array, "m t"],
     targets: Int[Array, "m t"],
@@ -189,11 +189,11 @@ def rescore(
     Args:
       decoder: the language model.
       prompts: of `prefill`.
-      tokens: in streams, row by row the answers, each without its last token.
+      tokens: in streams, row by row the answers as a tree: see `AnswerRows`.
       offsets: of each token in its answer.
       row_of: of each token, its prompt's row in the stream.
       rows: where the tokens are.
-      segment_ids: in each row 1, 2, ... by answer; 0 for padding.
+      ends: in each row, of each token, where those end that see it; 0 for padding.
       row_offsets: `offsets` in rows.
       sources: what predicts each target: i < r is prompt i of the stream's r, r + i
         is token i.
@@ -205,7 +205,7 @@ def rescore(
     by_stream = starts.reshape(len(tokens), -1)
     positions = jnp.take_along_axis(by_stream, row_of, axis=1) + offsets
     row_positions = starts[:, None] + row_offsets
-    own = masks.segment_causal(segment_ids)
+    own = masks.tree_causal(ends)
     own &= cached_forward.near(decoder.config, row_positions, row_positions)
     seen = [
         *cached_forward.seen_prefix(decoder.config, prompts.prefix, row_positions),

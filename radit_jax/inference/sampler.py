@@ -16,7 +16,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
-from radit_jax.inference import answer_rows, cached_steps
+from radit_jax.inference import cached_steps
+from radit_jax.inference.answer_rows import AnswerRows
 from radit_jax.inference.batch import LOOK_EVERY, Batch, Limits, Steps
 from radit_jax.inference.cached_forward import Prefix, Prompts
 from radit_jax.inference.choosing import Sampling
@@ -168,11 +169,10 @@ class Sampler:
         if not any(answers):
             return [[] for _ in answers]
         num_rows = len(prefilled.present)
-        layout, arrays = answer_rows.lay_out(
-            answers, num_rows, self._num_streams(num_rows)
-        )
-        found, _ = self._rescore(prompts=prefilled.prompts, **self._placed.put(arrays))
-        return answer_rows.sort_out(np.asarray(found), layout, answers)
+        rows = AnswerRows(answers, num_rows, self._num_streams(num_rows))
+        arrays = self._placed.put(rows.arrays)
+        found, _ = self._rescore(prompts=prefilled.prompts, **arrays)
+        return rows.sort_out(np.asarray(found))
 
     @property
     def num_traces(self) -> int:

@@ -30,25 +30,17 @@ def segment_causal(segment_ids: Int[Array, "b l"]) -> Bool[Array, "b l s"]:
     return same_segment & causal(segment_ids.shape[1])[None]
 
 
-def prefix(
-    slot_mask: Bool[Array, "b s"],
-    num_tokens: int,
-    offset: int | Int[Array, ""] = 0,
-) -> Bool[Array, "b l s"]:
-    """What new tokens see of a key/value cache that already holds a prefix.
+def tree_causal(ends: Int[Array, "b l"]) -> Bool[Array, "b l s"]:
+    """Each token of a tree sees itself and what it goes on from.
 
-    New token i is written to slot `offset + i`. It sees the filled slots up to there
-    and always its own, so that a padding token's softmax is not empty.
-
-    Example: `slot_mask = [T, F, T, T]`, 2 tokens at offset 2: token 0 sees slots 0 and
-    2, token 1 sees slots 0, 2 and 3. Slot 1 is a shorter prompt's padding.
+    Example: ends `[3, 2, 3, 0]` let tokens 1 and 2 see token 0 and themselves.
 
     Args:
-      slot_mask: True for slots that hold, or are about to hold, a real token.
-      num_tokens: `l`, the number of new tokens.
-      offset: slot of the first new token.
+      ends: tokens come before those that go on from them, which end here; 0 for
+        padding, which sees nothing and is not seen.
+
+    Returns:
+      The mask, `s = l`.
     """
-    query_slots = (offset + jnp.arange(num_tokens))[None, :, None]
-    key_slots = jnp.arange(slot_mask.shape[1])[None, None, :]
-    earlier = (key_slots < query_slots) & slot_mask[:, None, :]
-    return earlier | (key_slots == query_slots)
+    inside = jnp.arange(ends.shape[1])[None, :, None] < ends[:, None, :]
+    return inside & causal(ends.shape[1])[None]

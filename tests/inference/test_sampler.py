@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from radit_jax.inference.answer_rows import AnswerRows
 from radit_jax.inference.decoding import Decoding
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.scorer import Scorer
@@ -107,6 +108,17 @@ def test_answers_do_not_see_each_other(sampler):
     alone = [sampler.rescore(prefilled, [[a]])[0][0] for a in ANSWERS[3]]
     (together,) = sampler.rescore(prefilled, [ANSWERS[3]])
     np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_a_beginning_that_answers_share_is_read_once(sampler):
+    answers = [[7, 8, 9, EOS], [7, 8, 4, EOS], [7, EOS], [5, EOS], [7, 8, 9, 4, EOS]]
+    prefilled = sampler.prefill(PROMPTS[:2])
+    alone = [sampler.rescore(prefilled, [[a], []])[0][0] for a in answers]
+    together = sampler.rescore_tokens(prefilled, [answers, answers[:1]])
+    sums = [tokens.sum() for tokens in together[0]]
+    np.testing.assert_allclose(sums, alone, rtol=1e-5)
+    assert together[0][0][:2].tolist() == together[0][4][:2].tolist()
+    assert len(AnswerRows([answers], 1, 1).arrays["tokens"][0].nonzero()[0]) == 6
 
 
 def test_answers_longer_than_the_decoding_slots(decoder, sampler):

@@ -23,20 +23,12 @@ def test_segment_causal_matches_a_loop():
     assert np.all(np.any(mask, axis=-1))  # no softmax is empty
 
 
-def test_prefix_matches_a_loop():
-    slot_mask = np.array(
-        [[True, False, True, True, False], [False, True, True] + [True] * 2]
-    )
-    expected = np.zeros((2, 2, 5), bool)
-    for row in range(2):
-        for query in range(2):
-            for slot in range(5):
-                filled = slot < 2 + query and slot_mask[row, slot]
-                expected[row, query, slot] = filled or slot == 2 + query
-    mask = masks.prefix(jnp.array(slot_mask), 2, jnp.array(2))
+def test_tree_causal_matches_a_loop():
+    ends = np.array([[4, 3, 3, 4, 5, 0]])
+    expected = np.zeros((1, 6, 6), bool)
+    for query in range(6):
+        for key in range(query + 1):
+            expected[0, query, key] = query < ends[0, key]
+    mask = masks.tree_causal(jnp.array(ends))
     np.testing.assert_array_equal(mask, expected)
-
-
-def test_prefix_at_offset_zero_is_causal():
-    mask = masks.prefix(jnp.ones((1, 4), bool), 4)
-    np.testing.assert_array_equal(mask[0], masks.causal(4))
+    assert mask[0, 3].tolist() == [True, False, False, True, False, False]
