@@ -4,9 +4,10 @@ The same function as `Decoder.__call__`, with less work and memory:
 
 * Of the last layer, queries, output projection and feed-forward are computed at the
   target positions alone; every other token gives only its keys and values there.
-* The backward pass keeps what `remat` says, in the products' dtype. It reads each
-  layer's weights in the stack that holds them all, and writes their gradients into a
-  stack: that of the micro-batches before, where there are any (see `read_targets`).
+* The backward pass keeps each layer's input and what `remat` says, in the products'
+  dtype. It reads each layer's weights in the stack that holds them all, and writes
+  their gradients into a stack: that of the micro-batches before, where there are any
+  (see `read_targets`).
 """
 
 import functools
@@ -177,7 +178,7 @@ def _run(
 def _run_forward(stack: _Stack, params, frozen, x, context):
     def step(x, i):
         y, kept = stack.keep(_at((params, frozen), i), x, context)
-        return y, (x, kept)
+        return y, (narrow.pack(x, stack.config.compute_dtype), kept)
 
     numbers = jnp.arange(stack.config.num_layers - 1)
     y, kept = jax.lax.scan(step, x, numbers)
@@ -190,6 +191,7 @@ def _run_backward(stack: _Stack, saved, cotangents):
     def step(carry, xs):
         y_bar, sums = carry
         i, (x, kept) = xs
+        x = narrow.unpack(x).astype(y_bar.dtype)
 
         def note(name: str, value: Array) -> Array:
             return _recall(kept[name], value) if name in kept else value
