@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from radit_jax.models import layers
 
 _MASKED = -1e30  # finite, as in `layers.attend`
-_BLOCK = 128  # queries, and keys
+_BLOCK = 64  # queries, and keys: packed texts are short, and see few blocks
 
 
 class Spans(NamedTuple):
