@@ -4,18 +4,24 @@ New tokens see parts: demonstrations that all rows share, a row's own prompt, it
 answer so far, themselves. Nothing is copied to bring the parts together: each gives
 its sums of weights and of weighted values, and these are merged (as in flash
 attention, arXiv 2205.14135; shared prefixes: Hydragen, arXiv 2402.05099).
+
+Prompts are read in streams or in padded rows. Accelerators take rows, in a few large
+products; CPUs blocks of a stream, which skip what the longest row pads.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from radit_jax.models import layers, narrow
+from radit_jax.models import axes, layers, narrow, span_attention
+from radit_jax.models.span_attention import Spans
 
 _MASKED = -1e30  # finite, as in `layers.attend`
-_QUERY_BLOCK = 128  # tokens: bounds the scores that are held at once
+_QUERY_BLOCK = 128  # tokens of a row: bounds the scores that are held at once
+_STREAM_BLOCK = 1024  # likewise, of a stream
 
 
 class Cache(NamedTuple):
@@ -78,19 +84,70 @@ def _rows(mask: Bool[Array, "b #l s"], start: int, stop: int):
 
 
 def _attend_block(query, parts: Sequence[Part], dtype: str):
+    scaled = _grouped(query, parts[0].cache.keys.shape[1])
+    return _merge([_sums(scaled, part, dtype) for part in parts], query.shape)
+
+
+def attend_in_streams(
+    query: Float[Array, "m n h c"],
+    key: Float[Array, "m n g c"],
+    value: Float[Array, "m n g c"],
+    own: Spans,
+    shared: Sequence[Part],
+    dtype: str,
+) -> Float[Array, "m n h c"]:
+    """As `attend`, of rows that follow one another in streams.
+
+    Args:
+      query: of the new tokens.
+      key: likewise.
+      value: likewise.
+      own: what of its stream each token sees.
+      shared: parts that were read before, the same for all rows; b is 1.
+      dtype: of the products' inputs; sums are float32.
+    """
+    is_split = axes.is_split("kv_heads", key.shape[2])
+    heads, groups = ("heads", "kv_heads") if is_split else (None, None)
+    of_query, of_key = ("batch", None, heads, None), ("batch", None, groups, None)
+
+    def alone(query, key, value, first, last):
+        return tuple(
+            span_attention.attend(query, key, value, Spans(first, last), dtype)
+        )
+
+    inputs = (of_query, of_key, of_key, *[("batch", None)] * 2)
+    alone = axes.on_each_device(alone, inputs, (of_query, of_query[:3]))
+    mixed, log_total = alone(query, key, value, *own)
+    if not shared:
+        return mixed
+    blocks = []
+    for start in range(0, query.shape[1], _STREAM_BLOCK):
+        stop = min(start + _STREAM_BLOCK, query.shape[1])
+        scaled = _grouped(query[:, start:stop], key.shape[2])
+        top = log_total[:, start:stop].reshape(*scaled.shape[:-1], 1)
+        own_mixed = mixed[:, start:stop].reshape(scaled.shape)
+        sums = [_Sums(own_mixed, jnp.ones_like(top), top)]
+        for part in shared:
+            block = Part(part.cache, _rows(part.mask, start, stop))
+            sums.append(_sums(scaled, block, dtype))
+        blocks.append(_merge(sums, query[:, start:stop].shape))
+    return jnp.concatenate(blocks, axis=1)
+
+
+def _grouped(query: Float[Array, "b l h c"], g: int) -> Float[Array, "b l g r c"]:
+    """Scaled, by the key's head that they read."""
     batch, length, num_heads, c = query.shape
-    g = parts[0].cache.keys.shape[1]
-    scaled = (query * c**-0.5).reshape(batch, length, g, num_heads // g, c)
-    sums = [_sums(scaled, part, dtype) for part in parts]
+    return (query * c**-0.5).reshape(batch, length, g, num_heads // g, c)
+
+
+def _merge(sums: Sequence[_Sums], shape: tuple[int, ...]) -> Float[Array, "b l h c"]:
     if len(sums) == 1:
-        return (sums[0].mixed / sums[0].total).reshape(query.shape)
-    top = sums[0].top
-    for part in sums[1:]:
-        top = jnp.maximum(top, part.top)
+        return (sums[0].mixed / sums[0].total).reshape(shape)
+    top = functools.reduce(jnp.maximum, [part.top for part in sums])
     factors = [jnp.exp(part.top - top) for part in sums]
     mixed = sum(f * part.mixed for f, part in zip(factors, sums, strict=True))
     total = sum(f * part.total for f, part in zip(factors, sums, strict=True))
-    return (mixed / total).reshape(query.shape)
+    return (mixed / total).reshape(shape)
 
 
 def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> _Sums:

@@ -17,7 +17,7 @@ from radit_jax.inference.attention import Cache
 from radit_jax.inference.cached_forward import Prefix, Prompts
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.streams import Rows
-from radit_jax.models import narrow
+from radit_jax.models import narrow, span_attention
 from radit_jax.models.decoder import Decoder
 from radit_jax.ops import likelihood, masks
 
@@ -50,14 +50,25 @@ def prefill(
       lengths: of the prompts; 1 where a row only fills the batch.
       prefix: that comes before each prompt.
     """
-    width = rows.slots.shape[-1]
+    config, width = decoder.config, rows.slots.shape[-1]
     places = jnp.arange(width)[None]
-    near = cached_forward.near(decoder.config, places, places)
-    own = masks.causal(width)[None] & near
-    starts = cached_forward.starts(prefix, len(lengths))
-    seen = cached_forward.seen_prefix(decoder.config, prefix, starts[:, None] + places)
+    own = masks.causal(width)[None] & cached_forward.near(config, places, places)
+    row_positions = cached_forward.starts(prefix, len(lengths))[:, None] + places
     positions = offsets + (0 if prefix is None else prefix.length[:, None])
-    x, cache = cached_forward.read(decoder, tokens, positions, rows, own, seen)
+    past = [] if prefix is None else [prefix.cache]
+    by_row = cached_forward.seen_prefix(config, prefix, row_positions)
+    by_token = cached_forward.seen_prefix(config, prefix, positions)
+    dtype = config.compute_dtype
+    spans = span_attention.spans_of(offsets, config.sliding_window)
+
+    def mix(*arrays):
+        return jax.lax.platform_dependent(
+            *arrays,
+            cpu=cached_forward.mix_streams(rows, spans, by_token, dtype),
+            default=cached_forward.mix_rows(rows, own, by_row, dtype),
+        )
+
+    x, cache = cached_forward.read(decoder, tokens, positions, mix, past)
     last = jnp.take_along_axis(
         rows.slots, lengths.reshape(*rows.slots.shape[:2], 1) - 1, axis=2
     )
@@ -155,13 +166,12 @@ def _read_newest(
     places = jnp.arange(answers.cache.num_slots)[None]
     window = cached_forward.window(decoder.config)
     answered = (places < slot) & (slot - places < window)
-    seen = [
-        *cached_forward.seen_prefix(decoder.config, prompts.prefix, positions),
-        cached_forward.seen_prompts(decoder.config, prompts, positions),
-        (answers.cache, answered[:, None]),
-    ]
-    own = jnp.ones((1, 1, 1), bool)
-    x, new = cached_forward.read(decoder, newest, positions, None, own, seen)
+    past, seen = cached_forward.seen(decoder.config, prompts, positions)
+    own, seen = jnp.ones((1, 1, 1), bool), [*seen, answered[:, None]]
+    mix = cached_forward.mix_rows(None, own, seen, decoder.config.compute_dtype)
+    x, new = cached_forward.read(
+        decoder, newest, positions, mix, [*past, answers.cache]
+    )
     start = (0, 0, 0, slot, 0)
     cache = Cache(
         *(
@@ -207,11 +217,9 @@ def rescore(
     row_positions = starts[:, None] + row_offsets
     own = masks.tree_causal(ends)
     own &= cached_forward.near(decoder.config, row_positions, row_positions)
-    seen = [
-        *cached_forward.seen_prefix(decoder.config, prompts.prefix, row_positions),
-        cached_forward.seen_prompts(decoder.config, prompts, row_positions),
-    ]
-    x, _ = cached_forward.read(decoder, tokens, positions, rows, own, seen)
+    past, seen = cached_forward.seen(decoder.config, prompts, row_positions)
+    mix = cached_forward.mix_rows(rows, own, seen, decoder.config.compute_dtype)
+    x, _ = cached_forward.read(decoder, tokens, positions, mix, past)
     first = prompts.hidden.reshape(len(tokens), -1, x.shape[-1])
     x = jnp.concatenate([first, decoder.final_norm(x)], axis=1)
     x = jax.vmap(lambda stream, places: stream[places])(x, sources)

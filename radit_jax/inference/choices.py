@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from radit_jax.inference import questions as questions_lib
-from radit_jax.inference.placement import Tokens, batch_rows
+from radit_jax.inference.placement import Tokens
 from radit_jax.inference.questions import Retrieval
 from radit_jax.inference.sampler import Sampler
 from radit_jax.ops import ensemble
@@ -165,7 +165,7 @@ def _score(
     for start in range(0, len(asked), batch_size):
         some = asked[start : start + batch_size]
         prompts = [prompt for prompt, _ in some]
-        num_rows = batch_rows(len(prompts), batch_size)
+        num_rows = sampler.batch_rows(len(prompts), batch_size)
         prefilled = sampler.prefill(prompts, num_rows, prefix)
         texts = [_headed(question) for _, question in some]
         scores = sampler.rescore_tokens(prefilled, texts)

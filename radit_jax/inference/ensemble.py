@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from radit_jax.inference import answers
 from radit_jax.inference.answers import Answer, Scored
 from radit_jax.inference.decoding import Decoding
-from radit_jax.inference.placement import batch_rows
 from radit_jax.inference.questions import Question, groups
 from radit_jax.inference.sampler import Sampler
 from radit_jax.inference.watching import Watch, Watcher
@@ -85,7 +84,7 @@ def _score(
     caches, texts = [], []
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
-        num_rows = batch_rows(len(prompts[rows]), batch_size)
+        num_rows = sampler.batch_rows(len(prompts[rows]), batch_size)
         prefilled = sampler.prefill(prompts[rows], num_rows, group[0].prefix)
         watcher = watch and Watcher(watch, tokenizer, decoding, places[rows])
         found = sampler.decode(prefilled, decoding, seeds=seeds[rows], watch=watcher)

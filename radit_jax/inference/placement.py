@@ -1,6 +1,7 @@
 """A decoder held for inference: parameters on their devices, batches beside them."""
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,9 +22,13 @@ def round_up(number: int, multiple: int) -> int:
     return max(1, -(-number // multiple)) * multiple
 
 
-def batch_rows(num: int, batch_size: int) -> int:
-    """Rows of a batch for so many: a full batch, or a power of two that holds them."""
-    return min(batch_size, max(8, 1 << (num - 1).bit_length()))
+def batch_rows(num: int, batch_size: int, num_devices: int) -> int:
+    """Rows of a batch for so many: a full batch, or one of few smaller numbers.
+
+    Example: 10 of 10, 17 of 20; of 8 devices 16 and 32. Each is a shape to compile.
+    """
+    step = max(1, (1 << (num - 1).bit_length()) // 8)
+    return min(batch_size, round_up(max(8, num), math.lcm(step, num_devices)))
 
 
 def right_pad(

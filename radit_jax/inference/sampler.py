@@ -22,7 +22,7 @@ from radit_jax.inference.batch import LOOK_EVERY, Batch, Limits, Steps
 from radit_jax.inference.cached_forward import Prefix, Prompts
 from radit_jax.inference.choosing import Sampling
 from radit_jax.inference.decoding import Decoding
-from radit_jax.inference.placement import PlacedDecoder, Tokens
+from radit_jax.inference.placement import PlacedDecoder, Tokens, batch_rows
 from radit_jax.inference.streams import Layout
 from radit_jax.models.decoder import Decoder
 
@@ -64,6 +64,10 @@ class Sampler:
         """Others, placed as the first were: what is compiled and no cache is kept."""
         self._placed.set_params(params)
         self._prefixes.clear()
+
+    def batch_rows(self, num: int, batch_size: int) -> int:
+        """Rows of a batch for so many prompts, of `batch_size` at most."""
+        return batch_rows(num, batch_size, self._num_devices)
 
     def prefill(
         self, prompts: Sequence[Tokens], num_rows: int = 0, prefix: Tokens = ()

@@ -41,6 +41,13 @@ def spans(segment_ids: Int[Array, "b l"], window: int | None) -> Spans:
     places = jnp.broadcast_to(jnp.arange(segment_ids.shape[1])[None], segment_ids.shape)
     is_new = jnp.diff(segment_ids, axis=1, prepend=-1) != 0
     first = jax.lax.cummax(jnp.where(is_new, places, 0), axis=1)
+    return spans_of(places - first, window)
+
+
+def spans_of(offsets: Int[Array, "b l"], window: int | None) -> Spans:
+    """The same, from the place of each token in its text, from 0."""
+    places = jnp.broadcast_to(jnp.arange(offsets.shape[1])[None], offsets.shape)
+    first = places - offsets
     if window is not None:
         first = jnp.maximum(first, places - window + 1)
     return Spans(first, places)
