@@ -47,12 +47,21 @@ class Part(NamedTuple):
     mask: Bool[Array, "#b #l s"]
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
     """Of one part: softmax's sums, and what they are relative to."""
 
     mixed: Float[Array, "b l g r c"]  # Σ exp(score - top) value
     total: Float[Array, "b l g r 1"]  # Σ exp(score - top)
     top: Float[Array, "b l g r 1"]
+
+    def at(self, start: int, stop: int) -> "Sums":
+        """Those of some of the queries."""
+        return Sums(*(x[:, start:stop] for x in self))
+
+    def where(self, mask: Bool[Array, "b l"]) -> "Sums":
+        """Nothing is seen of the part where this is False."""
+        mask = mask[:, :, None, None, None]
+        return self._replace(top=jnp.where(mask, self.top, _MASKED))
 
 
 def attend(
@@ -85,7 +94,7 @@ def _rows(mask: Bool[Array, "b #l s"], start: int, stop: int):
 
 def _attend_block(query, parts: Sequence[Part], dtype: str):
     scaled = _grouped(query, parts[0].cache.keys.shape[1])
-    return _merge([_sums(scaled, part, dtype) for part in parts], query.shape)
+    return merge([_sums(scaled, part, dtype) for part in parts])
 
 
 def attend_in_streams(
@@ -106,32 +115,43 @@ def attend_in_streams(
       shared: parts that were read before, the same for all rows; b is 1.
       dtype: of the products' inputs; sums are float32.
     """
-    is_split = axes.is_split("kv_heads", key.shape[2])
+    sums = span_sums(query, key, value, own, dtype)
+    if not shared:
+        return merge([sums])
+    blocks = []
+    for start in range(0, query.shape[1], _STREAM_BLOCK):
+        stop = min(start + _STREAM_BLOCK, query.shape[1])
+        scaled = _grouped(query[:, start:stop], key.shape[2])
+        parts = [Part(part.cache, _rows(part.mask, start, stop)) for part in shared]
+        others = [_sums(scaled, part, dtype) for part in parts]
+        blocks.append(merge([sums.at(start, stop), *others]))
+    return jnp.concatenate(blocks, axis=1)
+
+
+def span_sums(
+    query: Float[Array, "m n h c"],
+    key: Float[Array, "m n g c"],
+    value: Float[Array, "m n g c"],
+    seen: Spans,
+    dtype: str,
+) -> Sums:
+    """Of a span of its stream that each token sees, on each device for its own."""
+    g = key.shape[2]
+    is_split = axes.is_split("kv_heads", g)
     heads, groups = ("heads", "kv_heads") if is_split else (None, None)
     of_query, of_key = ("batch", None, heads, None), ("batch", None, groups, None)
 
-    def alone(query, key, value, first, last):
+    def own(query, key, value, first, last):
         return tuple(
             span_attention.attend(query, key, value, Spans(first, last), dtype)
         )
 
     inputs = (of_query, of_key, of_key, *[("batch", None)] * 2)
-    alone = axes.on_each_device(alone, inputs, (of_query, of_query[:3]))
-    mixed, log_total = alone(query, key, value, *own)
-    if not shared:
-        return mixed
-    blocks = []
-    for start in range(0, query.shape[1], _STREAM_BLOCK):
-        stop = min(start + _STREAM_BLOCK, query.shape[1])
-        scaled = _grouped(query[:, start:stop], key.shape[2])
-        top = log_total[:, start:stop].reshape(*scaled.shape[:-1], 1)
-        own_mixed = mixed[:, start:stop].reshape(scaled.shape)
-        sums = [_Sums(own_mixed, jnp.ones_like(top), top)]
-        for part in shared:
-            block = Part(part.cache, _rows(part.mask, start, stop))
-            sums.append(_sums(scaled, block, dtype))
-        blocks.append(_merge(sums, query[:, start:stop].shape))
-    return jnp.concatenate(blocks, axis=1)
+    own = axes.on_each_device(own, inputs, (of_query, of_query[:3]))
+    mixed, log_total = own(query, key, value, *seen)
+    shape = *query.shape[:2], g, query.shape[2] // g
+    top = log_total.reshape(*shape, 1)
+    return Sums(mixed.reshape(*shape, -1), jnp.ones_like(top), top)
 
 
 def _grouped(query: Float[Array, "b l h c"], g: int) -> Float[Array, "b l g r c"]:
@@ -140,17 +160,19 @@ def _grouped(query: Float[Array, "b l h c"], g: int) -> Float[Array, "b l g r c"
     return (query * c**-0.5).reshape(batch, length, g, num_heads // g, c)
 
 
-def _merge(sums: Sequence[_Sums], shape: tuple[int, ...]) -> Float[Array, "b l h c"]:
+def merge(sums: Sequence[Sums]) -> Float[Array, "b l h c"]:
+    """What all parts together give."""
     if len(sums) == 1:
-        return (sums[0].mixed / sums[0].total).reshape(shape)
-    top = functools.reduce(jnp.maximum, [part.top for part in sums])
-    factors = [jnp.exp(part.top - top) for part in sums]
-    mixed = sum(f * part.mixed for f, part in zip(factors, sums, strict=True))
-    total = sum(f * part.total for f, part in zip(factors, sums, strict=True))
-    return (mixed / total).reshape(shape)
+        mixed = sums[0].mixed / sums[0].total
+    else:
+        top = functools.reduce(jnp.maximum, [part.top for part in sums])
+        factors = [jnp.exp(part.top - top) for part in sums]
+        mixed = sum(f * part.mixed for f, part in zip(factors, sums, strict=True))
+        mixed /= sum(f * part.total for f, part in zip(factors, sums, strict=True))
+    return mixed.reshape(*mixed.shape[:2], -1, mixed.shape[-1])
 
 
-def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> _Sums:
+def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> Sums:
     """One part's; what all rows share is one product, not one a row."""
     keys, values = map(narrow.unpack, part.cache)
     if len(keys) == 1 and len(query) > 1:
@@ -166,4 +188,4 @@ def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> _Sums:
     weights = jnp.exp(scores - top)
     total = jnp.sum(weights, axis=-1, keepdims=True)
     mixed = layers.einsum(back, weights, values, dtype)
-    return _Sums(*(x.transpose(*axes, 4) for x in (mixed, total, top)))
+    return Sums(*(x.transpose(*axes, 4) for x in (mixed, total, top)))

@@ -183,7 +183,7 @@ def lay_out(batch: list[list[Row]], block_tokens: int, num_blocks: int) -> Layou
     num_rows = _power_of_two(max(len(block.slots) for block in blocks))
     width = round_up(max(max(map(len, b.slots)) for b in blocks), _WIDTH_MULTIPLE)
     num_targets = round_up(max(len(b.targets) for b in blocks), _TARGET_MULTIPLE)
-    prefixes = _lay_out_prefixes(blocks, num_blocks, num_rows)
+    prefixes = _lay_out_prefixes(blocks, num_blocks, num_rows, length)
     num_prefixes, prefix_width = (
         (0, 0) if prefixes is None else prefixes.slots.shape[1:]
     )
@@ -214,7 +214,7 @@ def lay_out(batch: list[list[Row]], block_tokens: int, num_blocks: int) -> Layou
 
 
 def _lay_out_prefixes(
-    blocks: list["_Block"], num_blocks: int, num_rows: int
+    blocks: list["_Block"], num_blocks: int, num_rows: int, length: int
 ) -> Prefixes | None:
     slots = [block.prefix_slots for block in blocks]
     if not slots[0]:
@@ -225,6 +225,8 @@ def _lay_out_prefixes(
         slots=_pad(slots, num_blocks, num, width),
         lengths=right_pad([list(map(len, some)) for some in slots], num_blocks, num),
         of_row=right_pad([b.prefix_of_row for b in blocks], num_blocks, num_rows),
+        starts=right_pad([b.prefix_starts for b in blocks], num_blocks, length),
+        sizes=right_pad([b.prefix_sizes for b in blocks], num_blocks, length),
     )
 
 
@@ -236,28 +238,33 @@ class _Block:
         self.positions: list[int] = []
         self.prefix_slots: list[range] = []
         self.prefix_of_row: list[int] = []
+        self.prefix_starts: list[int] = []  # of each token's
+        self.prefix_sizes: list[int] = []
         self.slots: list[range] = []
         self.segment_ids: list[list[int]] = []
         self.sources: list[int] = []
         self.targets: list[int] = []
         prefixes = list(dict.fromkeys(row.prefix for row in rows if row.prefix))
         for prefix in prefixes:
-            self.prefix_slots.append(self._append(prefix, 0))
+            self.prefix_slots.append(self._append(prefix, range(0)))
         number = {prefix: i for i, prefix in enumerate(prefixes)}
         for row in rows:
             self.prefix_of_row.append(number.get(row.prefix, 0))
-            self._append_row(row)
+            slots = self.prefix_slots[number[row.prefix]] if row.prefix else range(0)
+            self._append_row(row, slots)
 
-    def _append(self, tokens: Tokens, position: int) -> range:
+    def _append(self, tokens: Tokens, prefix: range) -> range:
         first = len(self.tokens)
         self.tokens += tokens
-        self.positions += range(position, position + len(tokens))
+        self.positions += range(len(prefix), len(prefix) + len(tokens))
+        self.prefix_starts += [prefix.start] * len(tokens)
+        self.prefix_sizes += [len(prefix)] * len(tokens)
         return range(first, len(self.tokens))
 
-    def _append_row(self, row: Row) -> None:
+    def _append_row(self, row: Row, prefix: range) -> None:
         first, segment_ids = len(self.tokens), []
         for segment, text in enumerate(row.texts, start=1):
-            slots = self._append(text.fed, len(row.prefix))
+            slots = self._append(text.fed, prefix)
             segment_ids += [segment] * len(slots)
             self.sources += slots[len(text.prompt) - 1 :]
             self.targets += text.output

@@ -1,8 +1,9 @@
 """The compiled step of scoring: texts after shared prefixes.
 
 Projections, norms and feed-forward layers run on streams of tokens that hold a prefix
-once and hardly any padding. For attention alone the tokens are laid out in padded
-prefixes and rows; a row also reads the keys and values of its prefix.
+once and hardly any padding. CPUs attend in the streams too, each token to the spans
+of its prefix and of its own text. For accelerators the tokens are laid out for that in
+padded prefixes and rows; a row also reads the keys and values of its prefix.
 """
 
 from typing import NamedTuple
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from radit_jax.models import layers
+from radit_jax.inference import attention
+from radit_jax.models import layers, span_attention
 from radit_jax.models.decoder import Decoder, DecoderConfig
+from radit_jax.models.span_attention import Spans
 from radit_jax.ops import likelihood, masks
 
 
@@ -23,6 +26,9 @@ class Prefixes(NamedTuple):
     slots: Int[Array, "b m p"]  # where in the stream; anything in padding
     lengths: Int[Array, "b m"]  # tokens
     of_row: Int[Array, "b n"]  # which one a row follows
+    # Of each token of the stream: where its prefix begins, and how long it is; 0: none.
+    starts: Int[Array, "b l"]
+    sizes: Int[Array, "b l"]
 
 
 def log_likelihood(
@@ -59,7 +65,10 @@ def log_likelihood(
     prefix_mask = None if prefixes is None else _prefix_mask(config, prefixes.slots)
     graphdef, stack = nnx.split(decoder.layers)
 
-    def attend(query, key, value):
+    def in_streams(query, key, value):
+        return _attend_in_streams(query, key, value, positions, prefixes, config)
+
+    def in_rows(query, key, value):
         rows = [_take(x, row_slots) for x in (query, key, value)]
         if prefixes is None:
             mixed = _attend(*rows, row_mask, config)
@@ -78,7 +87,13 @@ def log_likelihood(
         normed = layer.attention_norm(x)
         query = layers.rotate(layer.attention.query(normed), rope)
         key = layers.rotate(layer.attention.key(normed), rope)
-        mixed = attend(query, key, layer.attention.value(normed))
+        mixed = jax.lax.platform_dependent(
+            query,
+            key,
+            layer.attention.value(normed),
+            cpu=in_streams,
+            default=in_rows,
+        )
         x = x + layer.attention.output(mixed)
         return x + layer.mlp(layer.mlp_norm(x)), None
 
@@ -92,6 +107,29 @@ def log_likelihood(
 def _take(x: Array, index: Int[Array, "b *i"]) -> Array:
     """[b l …] to [b *i …]: each block from its own stream, so from its own device."""
     return jax.vmap(lambda block, places: block[places])(x, index)
+
+
+def _attend_in_streams(
+    query: Float[Array, "b l h c"],
+    key: Float[Array, "b l g c"],
+    value: Float[Array, "b l g c"],
+    positions: Int[Array, "b l"],
+    prefixes: Prefixes | None,
+    config: DecoderConfig,
+) -> Float[Array, "b l h c"]:
+    """Attention to the token's own text, and to its prefix."""
+    inputs, dtype, window = (query, key, value), config.compute_dtype, _window(config)
+    if prefixes is None:
+        own = span_attention.spans_of(positions, window)
+        return attention.merge([attention.span_sums(*inputs, own, dtype)])
+    own = span_attention.spans_of(positions - prefixes.sizes, window)
+    first = prefixes.starts + jnp.maximum(positions - window + 1, 0)
+    last = prefixes.starts + prefixes.sizes - 1
+    sees = first <= last
+    # What sees no prefix sees itself, for no block of keys to be read for it.
+    seen = Spans(jnp.where(sees, first, own.last), jnp.where(sees, last, own.last))
+    of_prefix = attention.span_sums(*inputs, seen, dtype).where(sees)
+    return attention.merge([attention.span_sums(*inputs, own, dtype), of_prefix])
 
 
 def _attend(
@@ -138,6 +176,9 @@ def _row_mask(
 def _near(
     config: DecoderConfig, query: Int[Array, "b n l"], key: Int[Array, "b n s"]
 ) -> Bool[Array, "b n l s"]:
-    """Within the sliding window; everything where there is none."""
-    window = config.sliding_window or config.max_positions
-    return query[..., :, None] - key[..., None, :] < window
+    return query[..., :, None] - key[..., None, :] < _window(config)
+
+
+def _window(config: DecoderConfig) -> int:
+    """Tokens that a token sees, itself included; all where no window slides."""
+    return config.sliding_window or config.max_positions

@@ -92,6 +92,24 @@ def test_shared_prefixes_change_nothing(decoder, scorer, batch_tokens):
         np.testing.assert_allclose(one, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [None, 7])
+def test_accelerators_attend_in_rows_to_the_same(monkeypatch, window):
+    decoder = make_decoder(sliding_window=window)
+    args = CONTEXTS, ANSWERS, 256, NUM_SHARED
+    expected = Scorer(decoder).score(*args)
+    ways = []
+
+    def otherwise(*arrays, cpu, default):
+        ways.append(cpu)
+        return default(*arrays)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", otherwise)
+    found = Scorer(decoder).score(*args)
+    assert ways
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_a_prefix_is_shared_to_its_last_token(decoder, scorer):
     """Guards the test above: a wrong chunk, or one token less of it, shows."""
     prompts = [CHUNKS[0] + [9], CHUNKS[0] + [9], [*CHUNKS[0][:-1], 6, 9]]
