@@ -7,7 +7,7 @@
 `:smoke` runs every stage on little data, in a few steps.
 
 Hardware: the paper had 16 A100s for the LM, whose best step was 400 of 500. Here the
-LM's tuning fits v5e:8x8 (13.4 of 16 GB a chip), by `launch.plan_tpu`, which compiles
+LM's tuning fits v5e:8x8 (11.0 of 16 GB a chip), by `launch.plan_tpu`, which compiles
 for slices that are not there; elsewhere set --config.lm_training.fsdp and
 --config.lm.tensor to what divides the devices. Untried at this size; every stage of it
 has run on the paper's sets in small.

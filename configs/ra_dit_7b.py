@@ -7,7 +7,7 @@
 `:smoke` runs every stage on little data, in a few steps.
 
 Hardware: the paper had 8 A100s for the LM and 16 for the retriever. Here the LM's
-tuning fits v5e:4x8 (10.5 of 16 GB a chip), by `launch.plan_tpu`, which compiles for
+tuning fits v5e:4x8 (8.8 of 16 GB a chip), by `launch.plan_tpu`, which compiles for
 slices that are not there; elsewhere set --config.lm_training.fsdp and
 --config.lm.tensor to what divides the devices. Untried at this size; every stage of
 it has run on the paper's sets in small.

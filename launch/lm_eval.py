@@ -20,7 +20,7 @@ from etils import epath
 from launch import cli
 from radit_jax.config import Config
 from radit_jax.inference.questions import log_p_r
-from radit_jax.models import pretrained
+from radit_jax.models import compute_weights, pretrained
 from radit_jax.stages import inputs
 from radit_jax.training import mesh
 from radit_jax.workdir import Workdir
@@ -64,6 +64,7 @@ def open_model(arguments: dict[str, Any]):
         )
     if path:
         models = pretrained.load_lm(path, rest.pop("dtype", "float32"))
+        compute_weights.round_weights(models[0])
         return HarnessLM(*models, name=str(path), mesh=mesh.make_mesh(), **rest)
     workdir = Workdir(epath.Path(folder).expanduser())
     config = cli.remembered(workdir)

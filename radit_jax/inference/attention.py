@@ -141,14 +141,12 @@ def span_sums(
     heads, groups = ("heads", "kv_heads") if is_split else (None, None)
     of_query, of_key = ("batch", None, heads, None), ("batch", None, groups, None)
 
-    def own(query, key, value, first, last):
-        return tuple(
-            span_attention.attend(query, key, value, Spans(first, last), dtype)
-        )
+    def alone(query, key, value, *seen):
+        return tuple(span_attention.attend(query, key, value, Spans(*seen), dtype))
 
     inputs = (of_query, of_key, of_key, *[("batch", None)] * 2)
-    own = axes.on_each_device(own, inputs, (of_query, of_query[:3]))
-    mixed, log_total = own(query, key, value, *seen)
+    attend_alone = axes.on_each_device(alone, inputs, (of_query, of_query[:3]))
+    mixed, log_total = attend_alone(query, key, value, *seen)
     shape = *query.shape[:2], g, query.shape[2] // g
     top = log_total.reshape(*shape, 1)
     return Sums(mixed.reshape(*shape, -1), jnp.ones_like(top), top)
@@ -177,15 +175,15 @@ def _sums(query: Float[Array, "b l g r c"], part: Part, dtype: str) -> Sums:
     keys, values = map(narrow.unpack, part.cache)
     if len(keys) == 1 and len(query) > 1:
         scores = layers.einsum("blgrc,gsc->gblrs", query, keys[0], dtype)
-        mask, axes = part.mask[None, :, :, None], (1, 2, 0, 3)
+        mask, order = part.mask[None, :, :, None], (1, 2, 0, 3)
         back, values = "gblrs,gsc->gblrc", values[0]
     else:
         scores = layers.einsum("blgrc,bgsc->bglrs", query, keys, dtype)
-        mask, axes = part.mask[:, None, :, None], (0, 2, 1, 3)
+        mask, order = part.mask[:, None, :, None], (0, 2, 1, 3)
         back = "bglrs,bgsc->bglrc"
     scores = jnp.where(mask, scores, _MASKED)
     top = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - top)
     total = jnp.sum(weights, axis=-1, keepdims=True)
     mixed = layers.einsum(back, weights, values, dtype)
-    return Sums(*(x.transpose(*axes, 4) for x in (mixed, total, top)))
+    return Sums(*(x.transpose(*order, 4) for x in (mixed, total, top)))
