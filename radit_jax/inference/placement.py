@@ -25,7 +25,7 @@ def round_up(number: int, multiple: int) -> int:
 def batch_rows(num: int, batch_size: int, num_devices: int) -> int:
     """Rows of a batch for so many: a full batch, or one of few smaller numbers.
 
-    Example: 10 of 10, 17 of 20; of 8 devices 16 and 32. Each is a shape to compile.
+    Example: 10 for 10, 20 for 17; on 8 devices 16 and 24. Each is a shape to compile.
     """
     step = max(1, (1 << (num - 1).bit_length()) // 8)
     return min(batch_size, round_up(max(8, num), math.lcm(step, num_devices)))
