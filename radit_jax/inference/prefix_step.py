@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from radit_jax.inference import attention
+from radit_jax.inference import attention, cached_forward
 from radit_jax.models import layers, span_attention
 from radit_jax.models.decoder import Decoder, DecoderConfig
 from radit_jax.models.span_attention import Spans
@@ -68,18 +68,17 @@ def log_likelihood(
     def in_streams(query, key, value):
         return _attend_in_streams(query, key, value, positions, prefixes, config)
 
-    def in_rows(query, key, value):
-        rows = [_take(x, row_slots) for x in (query, key, value)]
+    def in_rows(*inputs):
+        rows = [_take(x, row_slots) for x in inputs]
         if prefixes is None:
-            mixed = _attend(*rows, row_mask, config)
-        else:
-            query, *seen = (_take(x, prefixes.slots) for x in (query, key, value))
-            first = _attend(query, *seen, prefix_mask, config)
-            rows[1:] = (
-                jnp.concatenate([_take(x, prefixes.of_row), own], axis=2)
-                for x, own in zip(seen, rows[1:], strict=True)
-            )
-            mixed = jnp.concatenate([first, _attend(*rows, row_mask, config)], axis=1)
+            return _take(_attend(*rows, row_mask, config), attended_slots)
+        query, *seen = (_take(x, prefixes.slots) for x in inputs)
+        first = _attend(query, *seen, prefix_mask, config)
+        rows[1:] = (
+            jnp.concatenate([_take(x, prefixes.of_row), own], axis=2)
+            for x, own in zip(seen, rows[1:], strict=True)
+        )
+        mixed = jnp.concatenate([first, _attend(*rows, row_mask, config)], axis=1)
         return _take(mixed, attended_slots)
 
     def body(x, params):
@@ -118,7 +117,8 @@ def _attend_in_streams(
     config: DecoderConfig,
 ) -> Float[Array, "b l h c"]:
     """Attention to the token's own text, and to its prefix."""
-    inputs, dtype, window = (query, key, value), config.compute_dtype, _window(config)
+    inputs, dtype = (query, key, value), config.compute_dtype
+    window = cached_forward.window(config)
     if prefixes is None:
         own = span_attention.spans_of(positions, window)
         return attention.merge([attention.span_sums(*inputs, own, dtype)])
@@ -176,9 +176,4 @@ def _row_mask(
 def _near(
     config: DecoderConfig, query: Int[Array, "b n l"], key: Int[Array, "b n s"]
 ) -> Bool[Array, "b n l s"]:
-    return query[..., :, None] - key[..., None, :] < _window(config)
-
-
-def _window(config: DecoderConfig) -> int:
-    """Tokens that a token sees, itself included; all where no window slides."""
-    return config.sliding_window or config.max_positions
+    return query[..., :, None] - key[..., None, :] < cached_forward.window(config)
