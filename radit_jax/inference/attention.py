@@ -137,9 +137,7 @@ def span_sums(
 ) -> Sums:
     """Of a span of its stream that each token sees, on each device for its own."""
     g = key.shape[2]
-    is_split = axes.is_split("kv_heads", g)
-    heads, groups = ("heads", "kv_heads") if is_split else (None, None)
-    of_query, of_key = ("batch", None, heads, None), ("batch", None, groups, None)
+    of_query, of_key = axes.of_heads(g)
 
     def alone(query, key, value, *seen):
         return tuple(span_attention.attend(query, key, value, Spans(*seen), dtype))

@@ -84,6 +84,16 @@ def is_split(name: str, size: int) -> bool:
     return parts > 1 and size % parts == 0
 
 
+def of_heads(num_kv_heads: int) -> tuple[Names, Names]:
+    """Axes of queries and of keys, as attention splits them.
+
+    Heads are split where those of keys are too, or groups would be torn apart.
+    """
+    split = is_split("kv_heads", num_kv_heads)
+    heads, groups = ("heads", "kv_heads") if split else (None, None)
+    return ("batch", None, heads, None), ("batch", None, groups, None)
+
+
 def on_each_device(
     function: Callable, inputs: tuple[Names, ...], outputs: Any
 ) -> Callable:

@@ -46,10 +46,7 @@ def attend(
       dtype: of products' inputs; sums are float32.
       note: keeps what the backward pass should not compute again.
     """
-    # Heads are split where those of keys are too, or groups would be torn apart.
-    is_split = axes.is_split("kv_heads", key.shape[2])
-    heads, groups = ("heads", "kv_heads") if is_split else (None, None)
-    of_query, of_key = ("batch", None, heads, None), ("batch", None, groups, None)
+    of_query, of_key = axes.of_heads(key.shape[2])
     inputs = (of_query, of_key, of_key, *[("batch", None)] * 3)
     of_sums = (of_query, of_query[:3])
     way = _Way(dtype, rows.window, rows.whole)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radit_jax.inference import cached_forward
+from radit_jax.inference import attention, cached_forward
 from radit_jax.inference.attention import Cache
 from radit_jax.inference.streams import Layout
 from radit_jax.models import span_attention
@@ -17,7 +17,8 @@ HEADS, GROUPS, WIDTH, SHARED = 4, 2, 8, 6
 
 @pytest.mark.parametrize("has_prefix", [False, True])
 @pytest.mark.parametrize("window", [None, 4])
-def test_streams_and_rows_mix_the_same(has_prefix, window):
+def test_streams_and_rows_mix_the_same(monkeypatch, has_prefix, window):
+    monkeypatch.setattr(attention, "_STREAM_BLOCK", 64)  # of 128 tokens
     rng = np.random.default_rng(0)
     layout = Layout(LENGTHS, num_streams=2)
     rows = jax.tree.map(jnp.asarray, layout.rows)
