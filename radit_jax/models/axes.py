@@ -78,19 +78,14 @@ def num_parts(name: str) -> int:
     return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES[name])
 
 
-def is_split(name: str, size: int) -> bool:
-    """Whether the rules split an axis of this size, on the mesh that is set."""
-    parts = num_parts(name)
-    return parts > 1 and size % parts == 0
-
-
 def of_heads(num_kv_heads: int) -> tuple[Names, Names]:
     """Axes of queries and of keys, as attention splits them.
 
     Heads are split where those of keys are too, or groups would be torn apart.
     """
-    split = is_split("kv_heads", num_kv_heads)
-    heads, groups = ("heads", "kv_heads") if split else (None, None)
+    parts = num_parts("kv_heads")
+    is_split = parts > 1 and num_kv_heads % parts == 0
+    heads, groups = ("heads", "kv_heads") if is_split else (None, None)
     return ("batch", None, heads, None), ("batch", None, groups, None)
 
 
