@@ -19,6 +19,7 @@ def get_config(folder: str) -> Config:
     config.instructions.validation_fraction = 0.2
     config.lm.path = f"{folder}/lm"
     config.lm.max_tokens = 64
+    config.lm.compute_dtype = config.encoder.compute_dtype = "float32"
     config.encoder.query_path = config.encoder.passage_path = f"{folder}/encoder"
     config.encoder.pooling = "mean"
     config.encoder.normalize = True

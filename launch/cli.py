@@ -99,6 +99,7 @@ def prepare(*sections: str) -> tuple[Config, Workdir]:
         logging.set_verbosity(logging.WARNING)  # the main process tells the rest
     config, path = CONFIG.value, epath.Path(WORKDIR.value).expanduser()
     config.validate(*sections)
+    config.settle(jax.default_backend())
     logging.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind)
     return config, Workdir(path)
 

@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
     for flag in (_NUM_CHUNKS, _WIDTH, _BATCH_SIZE):
         if flag.value < 1:
             raise ConfigError(f"--{flag.name}={flag.value}; give a number above 0.")
+    cli.CONFIG.value.settle("tpu")
     if _STAGE.value == "retrieve":
         plan = search.plan(_corpus(cli.CONFIG.value), _TOPOLOGY.value)
         print(report.of_search(plan))

@@ -47,9 +47,26 @@ def main(argv: Sequence[str]) -> None:
             f"{workdir.path} does not exist; check --workdir, or begin a run there: "
             f"{cli.command('run_pipeline', workdir.path)}"
         )
-    lines = survey(cli.CONFIG.value or cli.remembered(workdir), workdir)
+    lines = survey(_config(workdir), workdir)
     show = _as_json if _JSON.value else _as_table
     print(show(lines, workdir))
+
+
+def _config(workdir: Workdir) -> Config:
+    """The flag's or the run's; "auto" stands for what it stood for in the run.
+
+    No device is asked: a run that goes on holds them.
+    """
+    config = cli.CONFIG.value
+    if config is None:
+        return cli.remembered(workdir)
+    is_begun = (workdir.path / cli.CONFIG_FILE).exists()
+    for name in ("lm", "encoder"):
+        section = getattr(config, name)
+        if section.compute_dtype == "auto" and is_begun:
+            of_run = getattr(cli.remembered(workdir), name)
+            section.compute_dtype = of_run.compute_dtype
+    return config
 
 
 def survey(config: Config, workdir: Workdir) -> list[Line]:

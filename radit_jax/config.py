@@ -64,7 +64,8 @@ class LMConfig:
 
     path: str = ""  # a Hugging Face directory, or a .gguf file
     max_tokens: int = 1024  # prompt and answer; longer: the chunk is cut, and counted
-    compute_dtype: str = "float32"  # of matrix products' inputs: float32 or bfloat16
+    # Of matrix products' inputs: float32 or bfloat16; "auto": bfloat16, but on CPUs.
+    compute_dtype: str = "auto"
     tensor: int = 1  # devices that share the LM where it scores and answers
 
 
@@ -83,7 +84,7 @@ class EncoderConfig:
     max_query_tokens: int = 64  # longer ones are cut; 0: at the directory's own limit
     max_passage_tokens: int = 256  # likewise
     temperature: float = 1.0  # p_R = softmax(s / temperature); the paper has none
-    compute_dtype: str = "float32"  # of matrix products' inputs: float32 or bfloat16
+    compute_dtype: str = "auto"  # of matrix products' inputs, as in lm
 
 
 @dataclasses.dataclass(slots=True)
@@ -361,6 +362,20 @@ class Config:
                 f"the config has {len(problems)} problem(s):\n"
                 + "\n".join(f"  - {problem}" for problem in problems)
             )
+
+    def settle(self, platform: str) -> None:
+        """Puts what "auto" stands for on this platform into `compute_dtype`.
+
+        So that artifacts say what they were computed in, and a run that is taken up
+        on another platform goes on as it began.
+
+        Args:
+          platform: "cpu", "gpu" or "tpu".
+        """
+        for section in (self.lm, self.encoder):
+            if section.compute_dtype == "auto":
+                is_cpu = platform == "cpu"
+                section.compute_dtype = "float32" if is_cpu else "bfloat16"
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, Any]]) -> "Config":

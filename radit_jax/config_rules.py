@@ -12,8 +12,8 @@ from etils import epath
 _CHOICES = {
     "corpus.drop_duplicates": ("", "exact", "near"),
     "corpus.decontaminate": ("", "list", "drop"),
-    "lm.compute_dtype": ("float32", "bfloat16"),
-    "encoder.compute_dtype": ("float32", "bfloat16"),
+    "lm.compute_dtype": ("auto", "float32", "bfloat16"),
+    "encoder.compute_dtype": ("auto", "float32", "bfloat16"),
     "encoder.pooling": ("", "cls", "mean"),
     "embed.dtype": ("float32", "float16", "bfloat16"),
     "index.kind": ("auto", "exact", "scann"),

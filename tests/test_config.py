@@ -29,6 +29,19 @@ def test_the_defaults_lack_nothing_but_the_paths(config):
     config.validate()  # the same defaults, with paths
 
 
+@pytest.mark.parametrize(
+    ("platform", "dtype"),
+    [("cpu", "float32"), ("gpu", "bfloat16"), ("tpu", "bfloat16")],
+)
+def test_products_are_as_the_platform_has_them_unless_said(platform, dtype):
+    config = Config()
+    config.encoder.compute_dtype = "float32"
+    config.settle(platform)
+    assert (config.lm.compute_dtype, config.encoder.compute_dtype) == (dtype, "float32")
+    config.settle("gpu")  # again: nothing is left to settle
+    assert config.lm.compute_dtype == dtype
+
+
 def test_all_problems_are_told_together(config):
     config.encoder.pooling = "max"
     config.lm_training.peak_learning_rate = -1.0

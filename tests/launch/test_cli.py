@@ -1,5 +1,6 @@
 """Wrong command lines, as a user meets them: one line that says what to do."""
 
+import json
 import subprocess
 import sys
 
@@ -53,6 +54,18 @@ def test_a_workdir_of_another_config_is_refused(world, tmp_path):
     assert "--overwrite" in said
     assert "Traceback" not in said
     assert launch(*run, "--config.corpus.max_chunk_words=12", "--overwrite")[0] == 0
+
+
+def test_a_run_keeps_what_auto_stood_for(world, tmp_path):
+    code, said = launch(
+        "chunk_corpus",
+        f"--config=configs/toy.py:{world}",
+        f"--workdir={tmp_path}",
+        "--config.lm.compute_dtype=auto",
+    )
+    assert code == 0, said
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["lm"]["compute_dtype"] == "float32"  # tests run on the CPU
 
 
 def test_missing_files_and_stages_are_named(world, tmp_path):

@@ -154,6 +154,21 @@ def test_a_config_of_another_version_is_told(run, tmp_path):
     assert found["next"].startswith("python -m launch.chunk_corpus --config=configs/")
 
 
+def test_auto_is_what_it_was_in_the_run(run, tmp_path):
+    workdir = run.copy(tmp_path / "run")
+    (workdir.path / "config.json").write_text(
+        json.dumps(dataclasses.asdict(run.config))
+    )
+    code, said = launch(
+        f"--workdir={workdir.path}",
+        f"--config=configs/toy.py:{run.world}",
+        "--config.lm.compute_dtype=auto",
+        "--json",
+    )
+    assert code == 0, said
+    assert {step["state"] for step in json.loads(said)["steps"]} == {"done"}
+
+
 def test_a_folder_that_is_no_runs_is_told(tmp_path):
     code, said = launch(f"--workdir={tmp_path / 'none'}")
     assert code == 1
