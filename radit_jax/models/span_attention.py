@@ -3,8 +3,8 @@
 What a query sees is a span of its row: every key from `first` to `last`. That is all
 there is to a causal mask in packed texts, whole or with a sliding window, so no mask is
 held; and blocks of keys outside every span of a block of queries are not computed. No
-array of [b h l l] exists, forward or backward: scores of `_BLOCK` queries and keys at a
-time are made, and made again for the gradient from the softmax's saved sums.
+array of [b h l l] exists, forward or backward: scores of a block of queries and one of
+keys at a time are made, and made again for the gradient from the softmax's saved sums.
 """
 
 import functools
@@ -17,7 +17,9 @@ from jaxtyping import Array, Float, Int
 from radit_jax.models import layers
 
 _MASKED = -1e30  # finite, as in `layers.attend`
-_BLOCK = 64  # queries, and keys: packed texts are short, and see few blocks
+# A block's queries and keys: packed texts are short, and see few blocks. With more
+# queries XLA's CPU backend splits these small products over threads, at a loss.
+_QUERIES, _KEYS = 32, 64
 
 
 class Spans(NamedTuple):
@@ -159,8 +161,8 @@ class _Blocks:
         self._rows, self._queries, num_heads, c = query.shape
         self._length, self._g = key.shape[1:3]
         self._r, self.scale = num_heads // self._g, c**-0.5
-        self._query_block = min(_BLOCK, self._queries)
-        self._key_block = min(_BLOCK, self._length)
+        self._query_block = min(_QUERIES, self._queries)
+        self._key_block = min(_KEYS, self._length)
 
     def queries(self, query: Array, seen: Spans) -> tuple[Array, ...]:
         """(row, scaled query, first, last) of each block of queries."""

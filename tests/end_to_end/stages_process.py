@@ -9,6 +9,8 @@ from etils import epath
 
 from configs import toy as toy_config
 from launch import cli
+from launch.steps import Step
+from radit_jax.config import Config
 from radit_jax.instruct.batches import RowBatches
 from radit_jax.stages import (
     build_index,
@@ -30,6 +32,19 @@ STAGES = (
     finetune_retriever,
     predict,
 )
+ADAPTER_STAGES = finetune_lm, score_chunks  # with `with_adapters`
+
+
+def with_adapters(config: Config) -> Config:
+    """The config that tunes another LM, by adapters, and scores with it."""
+    changed = {
+        "lm_training.examples": "it",
+        "lm_training.lora_rank": 4,
+        "lm_training.peak_learning_rate": 3e-2,
+        "lm_training.num_steps": 10,
+        "scoring.lm": "it",
+    }
+    return Step("finetune_lm", changed).config(config)
 
 
 def run(process: int, port: str, world: str, workdir: str, dies_at: str) -> None:
@@ -41,8 +56,11 @@ def run(process: int, port: str, world: str, workdir: str, dies_at: str) -> None
     assert (jax.local_device_count(), jax.device_count()) == (2, 4)
     config = toy_config.get_config(world)
     config.lm_training.fsdp = 4  # no process holds the LM: it is saved together
+    made = Workdir(epath.Path(workdir))
     for stage in STAGES:
-        stage.run(config, Workdir(epath.Path(workdir)))
+        stage.run(config, made)
+    for stage in ADAPTER_STAGES:
+        stage.run(with_adapters(config), made)
 
 
 def die_at_batch(number: int) -> None:

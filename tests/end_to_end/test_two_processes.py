@@ -13,8 +13,9 @@ from safetensors import numpy as safetensors
 
 from radit_jax import artifacts
 from radit_jax.stages import inputs
+from tests.end_to_end import stages_process
 
-_PROGRAM = "tests.end_to_end.stages_process"
+_PROGRAM = stages_process.__name__
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,7 @@ def made(toy_run, tmp_path_factory):
         workdir.index,
         workdir.retrieved("base"),
         workdir.lm("ra_it"),
+        workdir.lm("it"),
         workdir.scores("base"),
         workdir.query_tower,
         workdir.predictions("base"),
@@ -118,6 +120,27 @@ def test_tuned_lm(workdir, toy_run):
         "*.safetensors",
         1e-5,
     )
+
+
+@pytest.fixture(scope="module")
+def adapted(toy_run, tmp_path_factory):
+    """One process' adapters, and scores by them."""
+    workdir = toy_run.copy(tmp_path_factory.mktemp("one") / "run")
+    workdir.lm("it").rmtree()
+    for stage in stages_process.ADAPTER_STAGES:
+        stage.run(stages_process.with_adapters(toy_run.config), workdir)
+    return workdir
+
+
+def test_adapters(workdir, adapted):
+    folder, expected = (w.lm("it") / "adapter" for w in (workdir, adapted))
+    _assert_close(folder, expected, "*.safetensors", 1e-5)
+    settings = [(f / "adapter_config.json").read_text() for f in (folder, expected)]
+    assert settings[0] == settings[1]
+
+
+def test_scores_by_adapters(workdir, adapted):
+    _assert_close(workdir.scores("it"), adapted.scores("it"), "*.safetensors", 1e-4)
 
 
 def test_scores(workdir, toy_run):

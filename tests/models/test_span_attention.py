@@ -26,9 +26,15 @@ def blocked(query, key, value, window):
     return span_attention.attend_again(query, key, value, seen, sums, "float32")
 
 
+def small_blocks(monkeypatch):
+    """Several a row, the last one cut."""
+    monkeypatch.setattr(span_attention, "_QUERIES", 3)
+    monkeypatch.setattr(span_attention, "_KEYS", 4)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_output_and_gradients_are_those_of_a_mask(monkeypatch, window):
-    monkeypatch.setattr(span_attention, "_BLOCK", 4)  # rows of three, the last cut
+    small_blocks(monkeypatch)
     rng = np.random.default_rng(0)
     shapes = [(2, 11, 6, 5), (2, 11, 2, 5), (2, 11, 2, 5), (2, 11, 6, 5)]
     *inputs, cotangent = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes)
@@ -51,7 +57,7 @@ def test_output_and_gradients_are_those_of_a_mask(monkeypatch, window):
 
 
 def test_queries_at_some_places_see_what_they_saw_there(monkeypatch):
-    monkeypatch.setattr(span_attention, "_BLOCK", 4)
+    small_blocks(monkeypatch)
     rng = np.random.default_rng(1)
     query, key, value = (
         jnp.asarray(rng.normal(size=(2, 11, h, 5)), jnp.float32) for h in (6, 2, 2)
