@@ -40,7 +40,6 @@ def with_adapters(config: Config) -> Config:
     changed = {
         "lm_training.examples": "it",
         "lm_training.lora_rank": 4,
-        "lm_training.peak_learning_rate": 3e-2,
         "lm_training.num_steps": 10,
         "scoring.lm": "it",
     }
