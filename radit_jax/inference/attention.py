@@ -58,11 +58,6 @@ class Sums(NamedTuple):
         """Those of some of the queries."""
         return Sums(*(x[:, start:stop] for x in self))
 
-    def where(self, mask: Bool[Array, "b l"]) -> "Sums":
-        """Nothing is seen of the part where this is False."""
-        mask = mask[:, :, None, None, None]
-        return self._replace(top=jnp.where(mask, self.top, _MASKED))
-
 
 def attend(
     query: Float[Array, "b l h c"],
@@ -134,17 +129,20 @@ def span_sums(
     value: Float[Array, "m n g c"],
     seen: Spans,
     dtype: str,
+    prefix: Spans | None = None,
 ) -> Sums:
-    """Of a span of its stream that each token sees, on each device for its own."""
+    """Of the spans of its stream that each token sees, on each device for its own."""
     g = key.shape[2]
     of_query, of_key = axes.of_heads(g)
+    spans = [*seen, *(prefix or ())]
 
-    def alone(query, key, value, *seen):
-        return tuple(span_attention.attend(query, key, value, Spans(*seen), dtype))
+    def alone(query, key, value, *spans):
+        seen, *rest = (Spans(*spans[i : i + 2]) for i in range(0, len(spans), 2))
+        return tuple(span_attention.attend(query, key, value, seen, dtype, *rest))
 
-    inputs = (of_query, of_key, of_key, *[("batch", None)] * 2)
+    inputs = (of_query, of_key, of_key, *[("batch", None)] * len(spans))
     attend_alone = axes.on_each_device(alone, inputs, (of_query, of_query[:3]))
-    mixed, log_total = attend_alone(query, key, value, *seen)
+    mixed, log_total = attend_alone(query, key, value, *spans)
     shape = *query.shape[:2], g, query.shape[2] // g
     top = log_total.reshape(*shape, 1)
     return Sums(mixed.reshape(*shape, -1), jnp.ones_like(top), top)

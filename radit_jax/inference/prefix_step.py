@@ -117,19 +117,15 @@ def _attend_in_streams(
     config: DecoderConfig,
 ) -> Float[Array, "b l h c"]:
     """Attention to the token's own text, and to its prefix."""
-    inputs, dtype = (query, key, value), config.compute_dtype
     window = cached_forward.window(config)
-    if prefixes is None:
-        own = span_attention.spans_of(positions, window)
-        return attention.merge([attention.span_sums(*inputs, own, dtype)])
-    own = span_attention.spans_of(positions - prefixes.sizes, window)
-    first = prefixes.starts + jnp.maximum(positions - window + 1, 0)
-    last = prefixes.starts + prefixes.sizes - 1
-    sees = first <= last
-    # What sees no prefix sees itself, for no block of keys to be read for it.
-    seen = Spans(jnp.where(sees, first, own.last), jnp.where(sees, last, own.last))
-    of_prefix = attention.span_sums(*inputs, seen, dtype).where(sees)
-    return attention.merge([attention.span_sums(*inputs, own, dtype), of_prefix])
+    sizes = 0 if prefixes is None else prefixes.sizes
+    own = span_attention.spans_of(positions - sizes, window)
+    of_prefix = None
+    if prefixes is not None:
+        first = prefixes.starts + jnp.maximum(positions - window + 1, 0)
+        of_prefix = Spans(first, prefixes.starts + prefixes.sizes - 1)
+    sums = attention.span_sums(query, key, value, own, config.compute_dtype, of_prefix)
+    return attention.merge([sums])
 
 
 def _attend(

@@ -8,6 +8,7 @@ keys at a time are made, and made again for the gradient from the softmax's save
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,10 +24,10 @@ _QUERIES, _KEYS = 32, 64
 
 
 class Spans(NamedTuple):
-    """The keys of its row that each query sees."""
+    """The keys of its row that each query sees; none where `first` is after `last`."""
 
     first: Int[Array, "b t"]
-    last: Int[Array, "b t"]  # itself
+    last: Int[Array, "b t"]  # itself, of its own text
 
     def at(self, places: Int[Array, "b u"]) -> "Spans":
         """Those of the queries at these places."""
@@ -62,7 +63,9 @@ class Sums(NamedTuple):
     log_total: Float[Array, "b t h"]  # log Σ exp(score)
 
 
-def attend(query, key, value, seen: Spans, dtype: str) -> Sums:
+def attend(
+    query, key, value, seen: Spans, dtype: str, prefix: Spans | None = None
+) -> Sums:
     """softmax(q·k / √c) v over each query's span; see `attend_again` for a gradient.
 
     Args:
@@ -71,15 +74,19 @@ def attend(query, key, value, seen: Spans, dtype: str) -> Sums:
       value: likewise.
       seen: the spans of the queries, [b t], within s.
       dtype: of products' inputs; sums are float32.
+      prefix: spans that the queries see too, apart from the others; None: there are
+        none.
     """
-    blocks = _Blocks(query, key, seen)
+    blocks = _Blocks(query, key)
     keys, values = blocks.keys(key), blocks.keys(value)
 
     def block(_, xs):
-        row, query, first, last = xs
+        row, query, *spans = xs
+        walk = _Walk(blocks, spans)
 
-        def step(j, sums):
-            scores = blocks.scores(query, keys[row, j], first, last, j, dtype)
+        def step(i, sums):
+            j, span = walk.at(i)
+            scores = blocks.scores(query, keys[row, j], span, j, dtype)
             top = jnp.maximum(sums[2], jnp.max(scores, axis=-1, keepdims=True))
             weights, factor = jnp.exp(scores - top), jnp.exp(sums[2] - top)
             mixed = layers.einsum("gqk,gkc->gqc", weights, values[row, j], dtype)
@@ -88,10 +95,11 @@ def attend(query, key, value, seen: Spans, dtype: str) -> Sums:
 
         zeros = jnp.zeros((*query.shape[:-1], 1), jnp.float32)
         begin = jnp.zeros(query.shape, jnp.float32), zeros, zeros + _MASKED
-        mixed, total, top = jax.lax.fori_loop(*blocks.range(first, last), step, begin)
+        mixed, total, top = jax.lax.fori_loop(0, walk.length, step, begin)
         return None, (mixed / total, top + jnp.log(total))
 
-    _, (mixed, log_total) = jax.lax.scan(block, None, blocks.queries(query, seen))
+    spans = [seen] if prefix is None else [seen, prefix]
+    _, (mixed, log_total) = jax.lax.scan(block, None, blocks.queries(query, *spans))
     return Sums(blocks.join(mixed), blocks.join(log_total)[..., 0])
 
 
@@ -109,7 +117,7 @@ def _attend_forward(query, key, value, seen, sums, dtype):
 
 def _attend_backward(dtype, saved, cotangent):
     query, key, value, seen, sums = saved
-    blocks = _Blocks(query, key, seen)
+    blocks = _Blocks(query, key)
     keys, values = blocks.keys(key), blocks.keys(value)
     # Σ_c of cotangent · mixed: what the softmax' gradient subtracts.
     ones = jnp.ones(query.shape[-1], jnp.float32)  # see `layers._rms_norm`
@@ -118,11 +126,13 @@ def _attend_backward(dtype, saved, cotangent):
     mean = mean[..., None]
 
     def block(gradients, xs):
-        row, query, first, last, cotangent, mean, log_total = xs
+        row, query, span, cotangent, mean, log_total = xs
+        walk = _Walk(blocks, [span])
 
-        def step(j, carry):
+        def step(i, carry):
             query_bar, key_bar, value_bar = carry
-            scores = blocks.scores(query, keys[row, j], first, last, j, dtype)
+            j, _ = walk.at(i)
+            scores = blocks.scores(query, keys[row, j], span, j, dtype)
             weights = jnp.exp(scores - log_total)
             given = layers.einsum("gqc,gkc->gqk", cotangent, values[row, j], dtype)
             scores_bar = weights * (given - mean)
@@ -133,9 +143,7 @@ def _attend_backward(dtype, saved, cotangent):
             return query_bar, key_bar, value_bar.at[row, j].add(more)
 
         begin = jnp.zeros(query.shape, jnp.float32), *gradients
-        query_bar, *gradients = jax.lax.fori_loop(
-            *blocks.range(first, last), step, begin
-        )
+        query_bar, *gradients = jax.lax.fori_loop(0, walk.length, step, begin)
         return tuple(gradients), query_bar
 
     zeros = jnp.zeros(keys.shape, jnp.float32)
@@ -157,20 +165,24 @@ attend_again.defvjp(_attend_forward, _attend_backward)
 class _Blocks:
     """Rows cut into blocks; the r = h/g query heads of a key's head lie together."""
 
-    def __init__(self, query: Array, key: Array, seen: Spans):
+    def __init__(self, query: Array, key: Array):
         self._rows, self._queries, num_heads, c = query.shape
         self._length, self._g = key.shape[1:3]
         self._r, self.scale = num_heads // self._g, c**-0.5
         self._query_block = min(_QUERIES, self._queries)
         self._key_block = min(_KEYS, self._length)
 
-    def queries(self, query: Array, seen: Spans) -> tuple[Array, ...]:
-        """(row, scaled query, first, last) of each block of queries."""
+    def queries(self, query: Array, *seen: Spans) -> tuple:
+        """(row, scaled query, spans …) of each block of queries."""
         cut = self.split(query * self.scale)
         rows = jnp.repeat(jnp.arange(self._rows), len(cut) // self._rows)
         # Padding sees what the last query does: no block grows by it.
-        first, last = (self._cut(x, self._query_block, "edge") for x in seen)
-        return (rows, cut, *(x.reshape(len(cut), -1) for x in (first, last)))
+        spans = [
+            Spans(*(self._cut(x, self._query_block, "edge") for x in one))
+            for one in seen
+        ]
+        flat = jax.tree.map(lambda x: x.reshape(len(cut), -1), spans)
+        return (rows, cut, *flat)
 
     def split(self, x: Float[Array, "b t h c"]) -> Float[Array, "m g rq c"]:
         """Into blocks of queries."""
@@ -196,15 +208,19 @@ class _Blocks:
         x = x.swapaxes(2, 3)
         return x.reshape(self._rows, -1, *x.shape[3:])[:, : self._length]
 
-    def range(self, first: Array, last: Array) -> tuple[Array, Array]:
-        """The blocks of keys that a block of queries sees anything of."""
-        return jnp.min(first) // self._key_block, jnp.max(last) // self._key_block + 1
+    def range(self, span: Spans) -> tuple[Array, Array]:
+        """Of the blocks of keys that a block of queries sees: the first, how many."""
+        sees = span.first <= span.last
+        first = jnp.min(jnp.where(sees, span.first, self._length))
+        start = first // self._key_block
+        stop = jnp.max(jnp.where(sees, span.last, -1)) // self._key_block + 1
+        return start, jnp.maximum(stop - start, 0)
 
-    def scores(self, query, key, first, last, j, dtype) -> Float[Array, "g rq k"]:
+    def scores(self, query, key, span: Spans, j, dtype) -> Float[Array, "g rq k"]:
         """Of a block of queries and the j-th of keys; out of sight: very small."""
         found = layers.einsum("gqc,gkc->gqk", query, key, dtype)
         places = j * self._key_block + jnp.arange(self._key_block)[None]
-        mask = (first[:, None] <= places) & (places <= last[:, None])
+        mask = (span.first[:, None] <= places) & (places <= span.last[:, None])
         return jnp.where(jnp.tile(mask, (self._r, 1))[None], found, _MASKED)
 
     @staticmethod
@@ -213,3 +229,26 @@ class _Blocks:
         padding = -x.shape[1] % size
         x = jnp.pad(x, ((0, 0), (0, padding), *[(0, 0)] * (x.ndim - 2)), mode)
         return x.reshape(x.shape[0], -1, size, *x.shape[2:])
+
+
+class _Walk:
+    """Through the blocks of keys of a block of queries: of one span, or of two."""
+
+    def __init__(self, blocks: _Blocks, spans: Sequence[Spans]):
+        self._spans = spans
+        self._starts, self._counts = zip(*map(blocks.range, spans), strict=True)
+
+    @property
+    def length(self) -> Array:
+        """How many blocks."""
+        return sum(self._counts)
+
+    def at(self, i: Array) -> tuple[Array, Spans]:
+        """The i-th block's number, and the span for which it is seen."""
+        j, span = self._starts[0] + i, self._spans[0]
+        if len(self._spans) == 1:
+            return j, span
+        is_second, of_second = i >= self._counts[0], i - self._counts[0]
+        j = jnp.where(is_second, self._starts[1] + of_second, j)
+        pairs = zip(self._spans[1], span, strict=True)
+        return j, Spans(*(jnp.where(is_second, *pair) for pair in pairs))

@@ -70,3 +70,23 @@ def test_queries_at_some_places_see_what_they_saw_there(monkeypatch):
         dense(query, key, value, None), places[:, :, None, None], axis=1
     )
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_second_span_is_seen_too(monkeypatch):
+    """A prefix, then two texts after it; the last token does not see the prefix."""
+    small_blocks(monkeypatch)
+    rng = np.random.default_rng(2)
+    query, key, value = (
+        jnp.asarray(rng.normal(size=(1, 11, h, 5)), jnp.float32) for h in (6, 2, 2)
+    )
+    own = span_attention.spans(jnp.asarray([[1] * 5 + [2] * 3 + [3] * 3]), None)
+    sees = jnp.asarray([[False] * 5 + [True] * 5 + [False]])
+    prefix = span_attention.Spans(jnp.where(sees, 1, 0), jnp.where(sees, 4, -1))
+    found = span_attention.attend(query, key, value, own, "float32", prefix)
+    places = jnp.arange(11)[None, None]
+    mask = jnp.zeros((1, 11, 11), bool)
+    for span in (own, prefix):
+        first, last = (x[:, :, None] for x in span)
+        mask |= (first <= places) & (places <= last)
+    expected = layers.attend(query, key, value, mask, "float32")
+    np.testing.assert_allclose(found.mixed, expected, rtol=1e-5, atol=1e-6)
