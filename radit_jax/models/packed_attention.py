@@ -1,7 +1,8 @@
 """Attention of the training step: one function, with each platform's own kernel.
 
-TPUs run splash attention where it takes the shapes; all else runs in blocks over spans.
-Which one is chosen as the step is compiled, for whatever it is compiled for.
+TPUs run splash attention and NVIDIA GPUs Triton's where these take the shapes; all else
+runs in blocks over spans. Which one is chosen as the step is compiled, for whatever it
+is compiled for.
 """
 
 import functools
@@ -12,8 +13,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from radit_jax.models import axes, span_attention, splash_attention
+from radit_jax.models import (
+    axes,
+    span_attention,
+    splash_attention,
+    triton_attention,
+)
 from radit_jax.models.span_attention import Spans, Sums
+
+_KERNELS = {"tpu": splash_attention, "cuda": triton_attention}  # by platform
 
 Note = Callable[[str, Array], Array]  # a value by its name → it, or what was kept
 
@@ -68,26 +76,21 @@ class _Way(NamedTuple):
     window: int | None
     whole: bool
 
-    def _takes_splash(self, query: Array) -> bool:
-        return self.whole and splash_attention.takes(query, self.dtype)
-
     def sums(self, query, key, value, first, last, segment_ids) -> tuple[Array, Array]:
-        """What attention gives, and what its gradient needs (of TPUs: nothing)."""
+        """What attention gives, and what its gradient needs (of kernels': nothing)."""
 
         def in_blocks(query, key, value, first, last, segment_ids):
             del segment_ids
             seen = Spans(first, last)
             return tuple(span_attention.attend(query, key, value, seen, self.dtype))
 
-        def splash(query, key, value, first, last, segment_ids):
+        def by_kernel(kernel, query, key, value, first, last, segment_ids):
             del first, last
-            mixed = splash_attention.attend(query, key, value, segment_ids, self.window)
+            mixed = kernel.attend(query, key, value, segment_ids, self.window)
             return mixed, jnp.zeros(query.shape[:3], jnp.float32)
 
         arrays = query, key, value, first, last, segment_ids
-        if not self._takes_splash(query):
-            return in_blocks(*arrays)
-        return jax.lax.platform_dependent(*arrays, tpu=splash, default=in_blocks)
+        return self._choose(in_blocks, by_kernel, *arrays)
 
     def gradients(self, arrays, sums: Sums, cotangent) -> tuple[Array, Array, Array]:
         """Of query, key and value."""
@@ -104,20 +107,26 @@ class _Way(NamedTuple):
 
             return jax.vjp(again, query, key, value)[1](cotangent)
 
-        def splash(query, key, value, first, last, segment_ids, *rest):
+        def by_kernel(kernel, query, key, value, first, last, segment_ids, *rest):
             del first, last
 
             def forward(query, key, value):
-                return splash_attention.attend(
-                    query, key, value, segment_ids, self.window
-                )
+                return kernel.attend(query, key, value, segment_ids, self.window)
 
             return jax.vjp(forward, query, key, value)[1](rest[-1])
 
-        arrays = *arrays, *sums, cotangent
-        if not self._takes_splash(arrays[0]):
+        return self._choose(in_blocks, by_kernel, *arrays, *sums, cotangent)
+
+    def _choose(self, in_blocks, by_kernel, *arrays):
+        """What the platform's kernel gives where it takes these queries, first here."""
+        ways = {
+            platform: functools.partial(by_kernel, kernel)
+            for platform, kernel in _KERNELS.items()
+            if self.whole and kernel.takes(arrays[0], self.dtype, self.window)
+        }
+        if not ways:
             return in_blocks(*arrays)
-        return jax.lax.platform_dependent(*arrays, tpu=splash, default=in_blocks)
+        return jax.lax.platform_dependent(*arrays, **ways, default=in_blocks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

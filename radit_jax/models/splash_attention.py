@@ -18,8 +18,9 @@ _BLOCKS = (512, 256, 128)  # queries and keys that are held together
 _LANES = 128  # of the chip: a head's width is a multiple
 
 
-def takes(query: Array | jax.ShapeDtypeStruct, dtype: str) -> bool:
+def takes(query: Array | jax.ShapeDtypeStruct, dtype: str, window: int | None) -> bool:
     """Whether the kernel takes queries [b l h c]; it multiplies bfloat16 alone."""
+    del window  # any
     *_, length, _, c = query.shape
     return dtype == "bfloat16" and c % _LANES == 0 and length % _BLOCKS[-1] == 0
 

@@ -51,4 +51,4 @@ def test_output_and_gradients_are_those_of_a_mask(window):
 )
 def test_which_shapes_it_takes(shape, dtype, takes):
     query = jax.ShapeDtypeStruct(shape, jnp.float32)
-    assert splash_attention.takes(query, dtype) == takes
+    assert splash_attention.takes(query, dtype, None) == takes
