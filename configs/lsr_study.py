@@ -4,8 +4,8 @@ r"""Which LM scores, losses and data teach a query tower? MiniLM and SmolLM2-135
 
 FOLDER holds the 61,864 passages and the questions of configs/wiki_mix.py, which says
 how to make it (RADIT_WIKI_MIX names it too). Writes study/evaluation/results.json and
-study.html, and prints the table. On 2 busy cores an hour after stages 1 and 2, without
-the last arm, which trains both towers and encodes ten passages a query at each step.
+study.html, and prints the table. On 2 busy cores an hour after stages 1 and 2, and half
+an hour for the last arm, which encodes ten passages a query at each of its steps.
 Another run's `chunks` and `embeddings`, copied into the workdir, save those stages.
 
 Each size is a field: --config.scoring.max_questions, .retriever_training.num_steps,
