@@ -118,12 +118,12 @@ def _attend_in_streams(
 ) -> Float[Array, "b l h c"]:
     """Attention to the token's own text, and to its prefix."""
     window = cached_forward.window(config)
-    sizes = 0 if prefixes is None else prefixes.sizes
-    own = span_attention.spans_of(positions - sizes, window)
-    of_prefix = None
+    offsets, of_prefix = positions, None
     if prefixes is not None:
+        offsets = positions - prefixes.sizes
         first = prefixes.starts + jnp.maximum(positions - window + 1, 0)
         of_prefix = Spans(first, prefixes.starts + prefixes.sizes - 1)
+    own = span_attention.spans_of(offsets, window)
     sums = attention.span_sums(query, key, value, own, config.compute_dtype, of_prefix)
     return attention.merge([sums])
 
