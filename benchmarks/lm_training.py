@@ -36,7 +36,7 @@ _QUICK = flags.DEFINE_bool("quick", False, "Short rows, fewer runs, float32 alon
 _CURVE = flags.DEFINE_bool("curve", False, "Only compare loss curves of precisions.")
 
 _ROWS, _ROW_TOKENS = 1, 2048  # of a step; the paper's rows
-_SHORT_ROW_TOKENS = 512
+_SHORT_ROW_TOKENS = 512  # or as many as the longest example needs
 _PEAK, _WARMUP, _NUM_STEPS = 1e-5, 10, 1000  # of the schedule
 _DECAY, _CLIP = 0.1, 1.0
 _CHECKED = 5  # steps whose losses must agree
@@ -175,7 +175,10 @@ def prepare(
 
     decoder, tokenizer = pretrained.load_lm(_MODEL.value)
     huggingface.save_decoder(decoder, folder / "model", tokenizer)
-    packed = list(packing.pack(_examples(), row_tokens))
+    examples = list(_examples())
+    longest = max(len(example.tokens) for example in examples)
+    row_tokens = max(row_tokens, -(-longest // 128) * 128)
+    packed = list(packing.pack(examples, row_tokens))
     order = np.random.default_rng(0).permutation(len(packed)).tolist()
     order *= -(-num_batches * num_rows // len(order))
     slots = max(packing.target_slots(row.num_targets) for row in packed)

@@ -1,11 +1,15 @@
 """Log-likelihoods of target tokens, without ever holding all vocabulary logits."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
+
+# Words of the head whose gradient is summed over the devices at a time, at most.
+_WORDS = 4096
 
 FORMS = ("mean_log_likelihood", "log_likelihood", "likelihood", "mean_likelihood")
 
@@ -18,6 +22,7 @@ def token_log_likelihood(
     mask: Bool[Array, "b t"] | None = None,
     block_tokens: int = 512,
     num_parts: int | None = None,
+    scatter: Callable[[Array], Array] | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "b t"]:
     """log softmax(head · hidden)[target] at each target position, in blocks.
@@ -35,6 +40,8 @@ def token_log_likelihood(
       block_tokens: positions a block, over the whole batch; at least one a part.
       num_parts: devices that the rows are split over; positions are moved, and blocks
         filled, within a part. None, or no divisor of the rows: each row is a part.
+      scatter: places some words' gradient, [w d], as the head's is to be; then no
+        device holds all of it, which as float32 is twice the head. None: wherever.
       dtype: of both inputs of the matrix products; sums are float32.
 
     Returns:
@@ -53,13 +60,13 @@ def token_log_likelihood(
     hidden, targets = to_parts(hidden), to_parts(targets)
     if mask is None:
         used = jnp.asarray(-(-size // block))
-        found = _blockwise(hidden, head, targets, used, block, dtype)
+        found = _blockwise(hidden, head, targets, used, block, dtype, scatter)
     else:
         mask = to_parts(mask)
         used = -(-jnp.max(jnp.sum(mask, axis=1)) // block)
         order = jnp.argsort(~mask, axis=1, stable=True)
         moved = _take(hidden, order), _take(targets, order)
-        found = _blockwise(moved[0], head, moved[1], used, block, dtype)
+        found = _blockwise(moved[0], head, moved[1], used, block, dtype, scatter)
         found = _take(found, jnp.argsort(order, axis=1))
     return found[:, :size].reshape(batch, num_targets)
 
@@ -144,7 +151,7 @@ def _set_block(x: Array, block: Array, i: Int[Array, ""]) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(x, block, i * block.shape[1], axis=1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def _blockwise(
     hidden: Float[Array, "p n d"],
     head: Float[Array, "v d"],
@@ -152,11 +159,14 @@ def _blockwise(
     used: Int[Array, ""],  # blocks that are computed, the first ones
     size: int,  # of a block
     dtype: DTypeLike,
+    scatter: Callable[[Array], Array] | None,
 ) -> Float[Array, "p n"]:
-    return _blockwise_forward(hidden, head, targets, used, size, dtype)[0]
+    return _blockwise_forward(hidden, head, targets, used, size, dtype, scatter)[0]
 
 
-def _blockwise_forward(hidden, head, targets, used, size, dtype):
+def _blockwise_forward(hidden, head, targets, used, size, dtype, scatter):
+    del scatter
+
     def step(i, found):
         logits = _logits(_block(hidden, i, size), head, dtype)
         is_target = _is_target(_block(targets, i, size), head.shape[0])
@@ -170,7 +180,7 @@ def _blockwise_forward(hidden, head, targets, used, size, dtype):
     return found, (hidden, head, targets, used, log_normalizer)
 
 
-def _blockwise_backward(size, dtype, saved, cotangent):
+def _blockwise_backward(size, dtype, scatter, saved, cotangent):
     """∂ log p(target) / ∂ logits = 1[target] - softmax, from recomputed logits."""
     *inputs, used, log_normalizer = saved
     hidden, head, targets = inputs
@@ -182,15 +192,41 @@ def _blockwise_backward(size, dtype, saved, cotangent):
         indicator = _is_target(_block(targets, i, size), head.shape[0])
         gradient = _block(cotangent, i, size)[..., None] * (indicator - probability)
         # In `dtype` like the forward pass: float32 here would halve bfloat16's speed.
-        head_gradient += _einsum("ptv,ptd->vd", gradient, here, dtype)
+        head_gradient = _add_product(head_gradient, gradient, here, dtype, scatter)
         more = _einsum("ptv,vd->ptd", gradient, head, dtype).astype(hidden.dtype)
         return _set_block(hidden_gradient, more, i), head_gradient
 
     # float32 whatever the head's dtype: a sum over blocks in bfloat16 loses most of
     # the late ones.
-    zeros = jnp.zeros_like(hidden), jnp.zeros(head.shape, jnp.float32)
+    head_zeros = jnp.zeros(head.shape, jnp.float32)
+    head_zeros = head_zeros if scatter is None else scatter(head_zeros)
+    zeros = jnp.zeros_like(hidden), head_zeros
     hidden_gradient, head_gradient = jax.lax.fori_loop(0, used, step, zeros)
     return hidden_gradient, head_gradient.astype(head.dtype), None, None
+
+
+def _add_product(
+    total: Float[Array, "v d"],
+    gradient: Float[Array, "p t v"],
+    hidden: Float[Array, "p t d"],
+    dtype: DTypeLike,
+    scatter: Callable[[Array], Array] | None,
+) -> Float[Array, "v d"]:
+    """The sum and a block's part of the head's gradient; scattered, in parts itself."""
+    product = functools.partial(_einsum, "ptv,ptd->vd", y=hidden, dtype=dtype)
+    if scatter is None:
+        return total + product(gradient)
+
+    def add(total: Array, first: int | Int[Array, ""], size: int) -> Array:
+        words = jax.lax.dynamic_slice_in_dim(gradient, first, size, axis=2)
+        more = scatter(product(words))
+        more += jax.lax.dynamic_slice_in_dim(total, first, size)
+        return jax.lax.dynamic_update_slice_in_dim(total, more, first, axis=0)
+
+    size = min(_WORDS, len(total))
+    num, rest = divmod(len(total), size)
+    total = jax.lax.fori_loop(0, num, lambda i, t: add(t, i * size, size), total)
+    return add(total, num * size, rest) if rest else total
 
 
 _blockwise.defvjp(_blockwise_forward, _blockwise_backward)

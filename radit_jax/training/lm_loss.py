@@ -12,6 +12,8 @@ from radit_jax.ops import likelihood, losses
 
 Batch = dict[str, Array]  # of `instruct.packing.Row.arrays`, [b …]
 
+_HEAD = ("vocab", "embed")
+
 
 @dataclasses.dataclass(frozen=True)  # no slots: JAX refers to it weakly
 class NextTokenLoss:
@@ -41,17 +43,27 @@ class NextTokenLoss:
             batch["target_positions"],
             remat=self.remat,
         )
+        hidden, head = found.hidden, decoder.head
+        is_split = 1 == axes.num_parts("vocab") < axes.num_parts("embed")
+        if is_split:
+            # Or it is gathered for all micro-batches at once, and held throughout.
+            hidden, head = jax.lax.optimization_barrier((hidden, head))
         log_likelihood = likelihood.token_log_likelihood(
-            found.hidden,
+            hidden,
             # Gathered once, and not for every block of targets.
-            axes.gather(decoder.head, ("vocab", "embed")),
+            axes.gather(head, _HEAD),
             batch["target_tokens"],
             mask=batch["target_mask"],
             block_tokens=self.block_tokens * axes.num_parts("batch"),
             num_parts=axes.num_parts("batch"),
+            scatter=_scatter if is_split else None,
             dtype=decoder.config.compute_dtype,
         )
         loss, num_tokens = losses.next_token_loss(log_likelihood, batch["target_mask"])
         after = {**params, "layers": found.params}
         same = jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(after))
         return (loss, num_tokens, {}), same
+
+
+def _scatter(gradient: Array) -> Array:
+    return axes.scatter(gradient, _HEAD)

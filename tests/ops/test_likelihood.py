@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.extend
@@ -143,6 +144,45 @@ def test_a_batch_cut_over_devices_gives_the_same():
         lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), alone, shared
     )
     assert shared[1][0].sharding.is_equivalent_to(rows, 3)
+
+
+def test_no_device_holds_the_whole_gradient_of_the_head(monkeypatch):
+    monkeypatch.setattr(likelihood, "_WORDS", 16)
+    hidden, head, targets = _inputs(batch=8, words=40, width=24)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((8,), ("fsdp",), axis_types=auto)
+    rows, whole, columns = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        for axes in (("fsdp",), (), (None, "fsdp"))
+    )
+
+    def loss(hidden, head, targets, scatter=None):
+        return jnp.sum(
+            likelihood.token_log_likelihood(
+                hidden, head, targets, block_tokens=16, scatter=scatter
+            )
+        )
+
+    expected = jax.grad(loss, (0, 1))(hidden, head.astype(jnp.bfloat16), targets)
+    inputs = jax.device_put((hidden, head.astype(jnp.bfloat16)), (rows, whole))
+    inputs = *inputs, jax.device_put(targets, rows)
+
+    def scatter(gradient):
+        return jax.lax.with_sharding_constraint(gradient, columns)
+
+    step = jax.jit(jax.grad(functools.partial(loss, scatter=scatter), (0, 1)))
+    found = step(*inputs)
+    assert found[1].sharding.is_equivalent_to(columns, 2)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(
+            x.astype(jnp.float32), y.astype(jnp.float32), rtol=1e-2, atol=1e-3
+        ),
+        found,
+        expected,
+    )
+    hlo = step.lower(*inputs).compile().as_text()
+    summed = re.findall(r" f32\[(\d+),24\]\S* (?:all-reduce|reduce-scatter)\(", hlo)
+    assert set(summed) == {"16", "8"}, hlo  # of 40 words, 16 at a time
 
 
 @pytest.mark.parametrize(
