@@ -44,10 +44,12 @@ class NextTokenLoss:
             remat=self.remat,
         )
         hidden, head = found.hidden, decoder.head
-        is_split = 1 == axes.num_parts("vocab") < axes.num_parts("embed")
+        is_split = axes.num_parts("embed") > 1
         if is_split:
             # Or it is gathered for all micro-batches at once, and held throughout.
             hidden, head = jax.lax.optimization_barrier((hidden, head))
+        # In parts of the vocabulary, which the mesh must then leave whole.
+        is_scattered = is_split and axes.num_parts("vocab") == 1
         log_likelihood = likelihood.token_log_likelihood(
             hidden,
             # Gathered once, and not for every block of targets.
@@ -56,7 +58,7 @@ class NextTokenLoss:
             mask=batch["target_mask"],
             block_tokens=self.block_tokens * axes.num_parts("batch"),
             num_parts=axes.num_parts("batch"),
-            scatter=_scatter if is_split else None,
+            scatter=_scatter if is_scattered else None,
             dtype=decoder.config.compute_dtype,
         )
         loss, num_tokens = losses.next_token_loss(log_likelihood, batch["target_mask"])
