@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-# Words of the head whose gradient is summed over the devices at a time, at most.
-_WORDS = 4096
+_WORDS = 4096  # whose gradient is summed over the devices at a time
 
 FORMS = ("mean_log_likelihood", "log_likelihood", "likelihood", "mean_likelihood")
 
@@ -40,8 +39,8 @@ def token_log_likelihood(
       block_tokens: positions a block, over the whole batch; at least one a part.
       num_parts: devices that the rows are split over; positions are moved, and blocks
         filled, within a part. None, or no divisor of the rows: each row is a part.
-      scatter: places some words' gradient, [w d], as the head's is to be; then no
-        device holds all of it, which as float32 is twice the head. None: wherever.
+      scatter: splits some words' gradient, [w d], over the devices as the head's is to
+        be split; none of them then holds that as a whole. None: each does.
       dtype: of both inputs of the matrix products; sums are float32.
 
     Returns:
@@ -198,9 +197,8 @@ def _blockwise_backward(size, dtype, scatter, saved, cotangent):
 
     # float32 whatever the head's dtype: a sum over blocks in bfloat16 loses most of
     # the late ones.
-    head_zeros = jnp.zeros(head.shape, jnp.float32)
-    head_zeros = head_zeros if scatter is None else scatter(head_zeros)
-    zeros = jnp.zeros_like(hidden), head_zeros
+    zeros = jnp.zeros(head.shape, jnp.float32)
+    zeros = jnp.zeros_like(hidden), zeros if scatter is None else scatter(zeros)
     hidden_gradient, head_gradient = jax.lax.fori_loop(0, used, step, zeros)
     return hidden_gradient, head_gradient.astype(head.dtype), None, None
 
@@ -212,7 +210,7 @@ def _add_product(
     dtype: DTypeLike,
     scatter: Callable[[Array], Array] | None,
 ) -> Float[Array, "v d"]:
-    """The sum and a block's part of the head's gradient; scattered, in parts itself."""
+    """Adds a block's part of the head's gradient; scattered some words at a time."""
     product = functools.partial(_einsum, "ptv,ptd->vd", y=hidden, dtype=dtype)
     if scatter is None:
         return total + product(gradient)
