@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import re
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from radit_jax.ops import likelihood
 from radit_jax.testing import toy
 from radit_jax.training import lm_loss, train_step
 from radit_jax.training import mesh as mesh_lib
@@ -105,9 +107,7 @@ def _run(model, mesh, accumulation_steps):
         traces.append(1)
         return loss_fn(params, batch)
 
-    adam = optimizer_lib.make_optimizer(
-        peak=0.01, end=0.0, warmup=0, num_steps=9, weight_decay=0.1, clip_norm=1e9
-    )
+    adam = _adam()
     state = state_lib.init_state(params, adam.transformation, mesh)
     step = train_step.make_train_step(counted, adam, accumulation_steps, mesh=mesh)
     batch = mesh_lib.put_batch(batch, mesh)
@@ -135,6 +135,12 @@ def _compilations(found):
             yield
     finally:
         logger.removeHandler(handler)
+
+
+def _adam():
+    return optimizer_lib.make_optimizer(
+        peak=0.01, end=0.0, warmup=0, num_steps=9, weight_decay=0.1, clip_norm=1e9
+    )
 
 
 def _one_device():
@@ -207,3 +213,14 @@ def test_the_step_compiles_once(model, mesh):
     assert int(run.state.step) == 3
     assert run.num_traces == 1
     assert run.recompiled == []
+
+
+def test_the_gradient_of_a_split_head_is_summed_some_words_at_a_time(monkeypatch):
+    monkeypatch.setattr(likelihood, "_WORDS", 23)
+    mesh = mesh_lib.make_mesh(*MESHES["1x8x1"])
+    params, loss_fn, batch = _decoder()
+    adam = _adam()
+    state = state_lib.init_state(params, adam.transformation, mesh)
+    step = train_step.make_train_step(loss_fn, adam, mesh=mesh)
+    hlo = step.lower(state, mesh_lib.put_batch(batch, mesh)).compile().as_text()
+    assert re.search(r" f32\[23,32\]\S* (all-reduce|reduce-scatter)\(", hlo)
